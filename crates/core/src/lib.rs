@@ -1,1 +1,39 @@
+//! What is allowed and what it costs. No I/O: this crate decides, others carry out.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`id`], [`time`], [`clock`] | names, instants and where they come from |
+//! | [`tenant`], [`token`], [`issuer`], [`credential`] | what the control plane manages |
+//! | [`provider`], [`operation`], [`headers`] | which host, path, method and header a request may reach |
+//! | [`net`] | the address guard and the canonical-URL rule |
+//! | [`admission`], [`limits`] | the ordered decision to let a request through |
+//! | [`body`], [`meter`], [`usage`], [`record`] | what a request asked for and what it consumed |
+//! | [`mask`], [`verdict`], [`dialect`] | reading what providers answer |
+//! | [`audit`] | the hash-chained log of every key operation |
+//! | [`code`] | the closed list of error codes |
+//! | [`port`] | what a storage or counter backend must do |
+#![forbid(unsafe_code)]
 
+pub mod admission;
+pub mod audit;
+pub mod body;
+pub mod clock;
+pub mod code;
+pub mod credential;
+pub mod dialect;
+pub mod headers;
+pub mod id;
+pub mod issuer;
+pub mod limits;
+pub mod mask;
+pub mod meter;
+pub mod net;
+pub mod operation;
+pub mod port;
+pub mod provider;
+pub mod record;
+pub mod tenant;
+pub mod time;
+pub mod token;
+pub mod usage;
+pub mod verdict;

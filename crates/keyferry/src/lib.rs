@@ -1,1 +1,18 @@
+//! keyferry: a bring-your-own-key gateway for AI providers.
+//!
+//! The way of a request, by folder:
+//!
+//! | | |
+//! |---|---|
+//! | `http` | listeners, the ingress guard, the route table |
+//! | `gateway` | authenticate → admit → unseal → forward → relay → settle |
+//! | `upstream` | the one way out: dial, prove the name, put the key in |
+//! | `admin` | the control plane, one file an operation |
+//! | `custody` | who may seal and who may open |
+//! | `config`, `cli`, `telemetry` | around it |
+#![forbid(unsafe_code)]
 
+pub mod config;
+pub mod custody;
+pub mod telemetry;
+pub mod upstream;

@@ -1,1 +1,5 @@
-
+mod body;
+mod mask;
+mod meter;
+mod verdict;
+mod net;

@@ -1,1 +1,9 @@
+//! What the public interface promises, tried from outside.
 
+mod bound;
+mod fixture;
+mod opaque;
+mod rewrap;
+mod seal;
+mod tamper;
+mod vectors;

@@ -1,0 +1,70 @@
+//! Denials: every way in which admission says no.
+
+use crate::{code::Code, id::ProviderId, port::counter::Scope, time::Timestamp};
+
+/// Why a request is not let through. Its text is for the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The feature gate is shut.
+    #[error("Bring-your-own-key is not enabled for this tenant. Its operator can turn it on (byok_enabled).")]
+    Disabled,
+    /// The kill switch is thrown.
+    #[error("Bring-your-own-key is turned off on this gateway.")]
+    SwitchedOff,
+    /// This way of bringing a key is off.
+    #[error("Keys in the mode '{0}' are not accepted by this gateway.")]
+    ModeOff(&'static str),
+    /// The token is bound to other models.
+    #[error("This token may not use the model '{0}'.")]
+    ModelNotAllowed(String),
+    /// The token claims what the store does not have.
+    #[error("The token claims a key of its own, but the tenant has none stored for provider '{0}'.")]
+    NotEligible(ProviderId),
+    /// There is no key.
+    #[error("This tenant has no key for provider '{0}'. Store one, or send one in the header X-BYOK-Key. No other key is used in its place.")]
+    KeyNotFound(ProviderId),
+    /// The token id was used before.
+    #[error("This token was used before. Each token is good for one request: make a new one.")]
+    Replayed,
+    /// Too fast.
+    #[error("Too many requests {}. Wait, then try again.", match scope { Scope::Caller => "from this caller", Scope::Tenant => "from this tenant", Scope::TenantProvider => "from this tenant to this provider" })]
+    RateLimited {
+        /// Where.
+        scope: Scope,
+        /// For how long.
+        retry_after_ms: u64,
+    },
+    /// Too many today.
+    #[error("The tenant's daily quota is used up. It starts anew at {}.", resets_at.to_rfc3339())]
+    QuotaExceeded {
+        /// When the next day begins.
+        resets_at: Timestamp,
+    },
+}
+
+impl Denial {
+    /// The code on the wire.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Disabled | Self::SwitchedOff | Self::ModeOff(_) => Code::Disabled,
+            Self::ModelNotAllowed(_) => Code::ModelNotAllowed,
+            Self::NotEligible(_) => Code::NotEligible,
+            Self::KeyNotFound(_) => Code::KeyNotFound,
+            Self::Replayed => Code::ReplayDetected,
+            Self::RateLimited { .. } => Code::RateLimited,
+            Self::QuotaExceeded { .. } => Code::QuotaExceeded,
+        }
+    }
+
+    /// Whole seconds after which to try again, rounded up.
+    pub fn retry_after(&self, now: Timestamp) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after_ms, .. } => Some(retry_after_ms.div_ceil(1000).max(1)),
+            Self::QuotaExceeded { resets_at } => {
+                let wait = u64::try_from(resets_at.millis() - now.millis()).unwrap_or(0);
+                Some(wait.div_ceil(1000).max(1))
+            }
+            _ => None,
+        }
+    }
+}

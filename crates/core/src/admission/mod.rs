@@ -1,0 +1,213 @@
+//! Admission: the ordered decision to let a request through, without I/O.
+//!
+//! Order (requirements A2–A8): replay → gate → eligibility → rates → quota → budget. The gate and
+//! eligibility are decided on a cached view of the tenant; everything that counts is decided by
+//! the counter store in one round trip, which also says whether that view still holds. So the
+//! program does three things: [`decide_on_view`], one call to
+//! [`Counters::decide`](crate::port::counter::Counters::decide) with the [`Plan`] made from it,
+//! and [`Pending::conclude`], which alone can make an [`Admission`].
+
+mod caller;
+mod denial;
+mod view;
+
+use std::sync::Arc;
+
+pub use caller::{Caller, Grant};
+pub use denial::Denial;
+pub use view::TenantView;
+
+use crate::{
+    credential::SealedCredential,
+    id::ProviderId,
+    limits::RateLimits,
+    port::counter::{Bucket, Claim, Decision, Epoch, Plan, Scope, Take},
+    record::{Accounting, KeyMode},
+    time::Timestamp,
+};
+
+/// The operator's switches that hold for every tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// The kill switch: off beats everything.
+    pub enabled: bool,
+    /// Whether stored keys may serve.
+    pub held: bool,
+    /// Whether keys may come with a request.
+    pub carried: bool,
+    /// Requests a day for a tenant whose operator set none.
+    pub daily_quota: u64,
+    /// The rates.
+    pub rates: RateLimits,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Which provider.
+    pub provider: &'a ProviderId,
+    /// Which model, where the request names one.
+    pub model: Option<&'a str>,
+    /// Whether it brings a key of its own.
+    pub carries_key: bool,
+}
+
+/// Which key will serve.
+#[derive(Clone)]
+pub enum KeyChoice {
+    /// The one that came with the request.
+    Carried,
+    /// A stored one.
+    Held(Arc<SealedCredential>),
+}
+
+impl KeyChoice {
+    /// The mode, for receipts and rows.
+    pub fn mode(&self) -> KeyMode {
+        match self {
+            Self::Carried => KeyMode::Carried,
+            Self::Held(_) => KeyMode::Held,
+        }
+    }
+}
+
+/// What a request may spend of the platform's money.
+///
+/// A request on the tenant's own key reserves nothing, whatever the state of any budget, and so
+/// settles nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Who pays.
+    pub accounting: Accounting,
+    /// Held back, in micro-USD.
+    pub micro_usd: u64,
+}
+
+/// The proof that a request was let through. Only [`Pending::conclude`] makes one.
+pub struct Admission {
+    /// Which key serves it.
+    pub key: KeyChoice,
+    /// What it may spend.
+    pub reservation: Reservation,
+    _witness: (),
+}
+
+/// A decision on a view, which waits for the counter store's.
+pub struct Pending {
+    local: Result<KeyChoice, Denial>,
+    resets_at: Timestamp,
+    epoch: Epoch,
+}
+
+/// What comes of a decision.
+pub enum Conclusion {
+    /// Let through.
+    Admitted(Admission),
+    /// Refused.
+    Denied(Denial),
+    /// The view was old: read it again and decide again.
+    Stale,
+}
+
+/// Decides what a view of the tenant can decide: the gate (A3) and eligibility (A4, U6).
+pub fn decide_on_view(
+    policy: &Policy,
+    view: &TenantView,
+    caller: &Caller,
+    asked: Asked<'_>,
+    now: Timestamp,
+) -> Pending {
+    Pending {
+        local: eligible(policy, view, caller, asked),
+        resets_at: now.next_day(),
+        epoch: view.epoch,
+    }
+}
+
+fn eligible(
+    policy: &Policy,
+    view: &TenantView,
+    caller: &Caller,
+    asked: Asked<'_>,
+) -> Result<KeyChoice, Denial> {
+    view.gate(policy.enabled)?;
+    if let (Some(allowed), Some(model)) = (caller.models(), asked.model)
+        && !allowed.iter().any(|name| name == model)
+    {
+        return Err(Denial::ModelNotAllowed(model.to_owned()));
+    }
+    if asked.carries_key {
+        return if policy.carried { Ok(KeyChoice::Carried) } else { Err(Denial::ModeOff("carried")) };
+    }
+    match view.credential_for(asked.provider) {
+        Some(_) if !policy.held => Err(Denial::ModeOff("held")),
+        Some(credential) => Ok(KeyChoice::Held(Arc::clone(credential))),
+        // What the token says about itself decides nothing; that it says so is worth a code.
+        None if caller.claims_byok() => Err(Denial::NotEligible(asked.provider.clone())),
+        None => Err(Denial::KeyNotFound(asked.provider.clone())),
+    }
+}
+
+impl Pending {
+    /// What to ask the counter store.
+    pub fn plan<'a>(
+        &self,
+        policy: &Policy,
+        view: &'a TenantView,
+        caller: &'a Caller,
+        provider: &'a ProviderId,
+        now: Timestamp,
+    ) -> Plan<'a> {
+        let bucket = |scope, name, rate| Bucket { scope, name, rate };
+        Plan {
+            tenant: caller.tenant(),
+            now,
+            epoch: self.epoch,
+            claim: caller.claim(),
+            take: self.local.is_ok().then(|| Take {
+                buckets: [
+                    bucket(Scope::Caller, caller.name(), caller.rate().unwrap_or(policy.rates.caller)),
+                    bucket(Scope::Tenant, "", policy.rates.tenant),
+                    bucket(Scope::TenantProvider, provider.as_str(), policy.rates.tenant_provider),
+                ],
+                daily_quota: view.tenant.daily_quota,
+            }),
+        }
+    }
+
+    /// Puts both decisions together, in the order of the requirements.
+    pub fn conclude(self, decision: Decision) -> Conclusion {
+        let denial = match decision {
+            Decision::Stale(_) => return Conclusion::Stale,
+            Decision::Replayed => Denial::Replayed,
+            Decision::RateLimited { scope, retry_after_ms } => {
+                Denial::RateLimited { scope, retry_after_ms }
+            }
+            Decision::QuotaExceeded => Denial::QuotaExceeded { resets_at: self.resets_at },
+            Decision::Taken => match self.local {
+                Err(denial) => denial,
+                Ok(key) => {
+                    return Conclusion::Admitted(Admission {
+                        key,
+                        reservation: Reservation {
+                            accounting: Accounting::ByokNoBudget,
+                            micro_usd: 0,
+                        },
+                        _witness: (),
+                    });
+                }
+            },
+        };
+        Conclusion::Denied(denial)
+    }
+}
+
+impl Caller {
+    /// The claim this caller's token uses up.
+    fn claim(&self) -> Option<Claim> {
+        match &self.grant {
+            Grant::Token { .. } => None,
+            Grant::Jwt { claim, .. } => Some(*claim),
+        }
+    }
+}

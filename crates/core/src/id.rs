@@ -1,0 +1,146 @@
+//! Names of things. A name is checked when it is made, so that whoever holds one need not ask again.
+
+use std::{fmt, str::FromStr};
+
+use keyferry_envelope::Entropy;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::time::Timestamp;
+
+/// Why a text is no identifier.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("expected 1 to 64 characters of A-Z a-z 0-9 . _ - that begin with a letter or digit")]
+pub struct InvalidId;
+
+fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() <= 64
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                if is_name(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+identifier!(
+    /// The unit of isolation and accounting; chosen by the operator.
+    TenantId
+);
+identifier!(
+    /// A provider in the configuration: `openai`, `anthropic`, `gemini` or one the operator named.
+    ProviderId
+);
+identifier!(
+    /// A provider key in custody. Made by the gateway, `cred_…`.
+    CredentialId
+);
+identifier!(
+    /// The public half of a gateway token.
+    TokenId
+);
+identifier!(
+    /// An issuer of JWTs that a tenant registered, `iss_…`.
+    IssuerId
+);
+identifier!(
+    /// One request through the data plane, `req_…`.
+    RequestId
+);
+
+impl CredentialId {
+    /// A fresh id, ordered by time.
+    pub fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        Self(make("cred_", now, entropy))
+    }
+}
+
+impl IssuerId {
+    /// A fresh id, ordered by time.
+    pub fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        Self(make("iss_", now, entropy))
+    }
+}
+
+impl RequestId {
+    /// A fresh id, ordered by time.
+    pub fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        Self(make("req_", now, entropy))
+    }
+}
+
+/// Crockford's base 32 of 48 bits of milliseconds and 80 random bits: 26 characters that sort by
+/// time (the ULID layout), in lower case.
+fn make(prefix: &str, now: Timestamp, entropy: &dyn Entropy) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bytes = [0u8; 16];
+    entropy.fill(&mut bytes[6..]);
+    bytes[..6].copy_from_slice(&now.millis().max(0).to_be_bytes()[2..]);
+    let mut number = u128::from_be_bytes(bytes);
+    let mut text = [0u8; 26];
+    for slot in text.iter_mut().rev() {
+        *slot = ALPHABET[(number & 31) as usize];
+        number >>= 5;
+    }
+    let mut id = String::with_capacity(prefix.len() + text.len());
+    id.push_str(prefix);
+    id.extend(text.iter().map(|&b| char::from(b)));
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyferry_envelope::SystemEntropy;
+
+    #[test]
+    fn made_ids_sort_by_time_and_never_repeat() {
+        let early = RequestId::make(Timestamp::from_millis(1000), &SystemEntropy);
+        let late = RequestId::make(Timestamp::from_millis(2000), &SystemEntropy);
+        assert!(early < late);
+        assert_ne!(late, RequestId::make(Timestamp::from_millis(2000), &SystemEntropy));
+        assert_eq!(late.as_str().len(), 30);
+    }
+
+    #[test]
+    fn names_that_could_change_a_path_are_refused() {
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "-a", "a%2f", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<TenantId>(), Err(InvalidId), "{bad:?}");
+        }
+        assert!("acme-Corp_1.eu".parse::<TenantId>().is_ok());
+    }
+}

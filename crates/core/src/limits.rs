@@ -1,0 +1,138 @@
+//! Rates and quotas as values: what may happen how often.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// So many requests a unit of time, with a burst of twice the rate; or no limit.
+///
+/// Written `100/s`, `30/min`, `1000/h` or `unlimited`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// Never refuses.
+    Unlimited,
+    /// `count` in `per_millis`, at least one.
+    Per {
+        /// Requests in the period.
+        count: u32,
+        /// Length of the period in milliseconds.
+        per_millis: u64,
+    },
+}
+
+impl Rate {
+    /// Microseconds between two requests at a steady rate; `None` when unlimited.
+    pub fn interval_micros(self) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::Per { count, per_millis } => {
+                Some((per_millis * 1000 / u64::from(count.max(1))).max(1))
+            }
+        }
+    }
+
+    /// How many requests may come at once.
+    pub fn burst(self) -> u32 {
+        match self {
+            Self::Unlimited => u32::MAX,
+            Self::Per { count, .. } => count.saturating_mul(2),
+        }
+    }
+}
+
+/// Why a text is no rate.
+#[derive(Debug, thiserror::Error)]
+#[error("expected a rate such as `100/s`, `30/min`, `1000/h`, or `unlimited`")]
+pub struct InvalidRate;
+
+impl FromStr for Rate {
+    type Err = InvalidRate;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRate> {
+        if text == "unlimited" {
+            return Ok(Self::Unlimited);
+        }
+        let (count, unit) = text.split_once('/').ok_or(InvalidRate)?;
+        let count: u32 = count.parse().map_err(|_| InvalidRate)?;
+        let per_millis = match unit {
+            "s" => 1_000,
+            "min" | "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(InvalidRate),
+        };
+        if count == 0 || count > 10_000_000 {
+            return Err(InvalidRate);
+        }
+        Ok(Self::Per { count, per_millis })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlimited => f.write_str("unlimited"),
+            Self::Per { count, per_millis } => match per_millis {
+                1_000 => write!(f, "{count}/s"),
+                60_000 => write!(f, "{count}/min"),
+                3_600_000 => write!(f, "{count}/h"),
+                _ => write!(f, "{count}/d"),
+            },
+        }
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for Rate {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Rate".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^([0-9]+/(s|min|h|d)|unlimited)$",
+            "description": "Requests a unit of time, such as `100/s` or `30/min`; burst is twice the rate. `unlimited` turns it off."
+        })
+    }
+}
+
+/// The limits of a running gateway, from configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimits {
+    /// Each token or JWT subject.
+    pub caller: Rate,
+    /// All callers of a tenant together.
+    pub tenant: Rate,
+    /// All calls of a tenant to one provider.
+    pub tenant_provider: Rate,
+    /// Key tests from one address.
+    pub key_test: Rate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_read_and_print_alike() {
+        for text in ["100/s", "30/min", "7/h", "unlimited"] {
+            assert_eq!(text.parse::<Rate>().expect("valid").to_string(), text);
+        }
+        for bad in ["", "100", "0/s", "-1/s", "1/fortnight", "99999999999/s"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
+}

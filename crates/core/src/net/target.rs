@@ -1,0 +1,71 @@
+//! Decides whether the target of a client's request has one reading; it must never be the source of a destination.
+//!
+//! The gateway takes the upstream path from its route table, not from here. A target that two parsers read differently
+//! is refused all the same, before any key is opened: authorisation, routing, logs and whatever stands in front must
+//! have seen the same request.
+
+mod query;
+
+use thiserror::Error;
+
+use super::path::{self, PathRefused};
+
+pub use query::QueryRefused;
+pub use query::pairs as query_pairs;
+
+/// The longest request target, in bytes.
+pub const MAX_BYTES: usize = 2048;
+
+/// Why a request target is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TargetRefused {
+    /// More than [`MAX_BYTES`].
+    #[error("the request target is longer than {MAX_BYTES} bytes")]
+    TooLong,
+    /// Absolute, authority or asterisk form, or nothing (RFC 9112 §3.2): only origin form names no destination.
+    #[error("the request target must be a path that begins with '/'")]
+    NotOriginForm,
+    /// Whitespace, a control character or a byte outside ASCII.
+    #[error("the request target may have only visible ASCII characters")]
+    Character,
+    /// A backslash, which some parsers read as a slash.
+    #[error("the request target has a backslash")]
+    Backslash,
+    /// A fragment, which no client sends (RFC 9110 §7.1).
+    #[error("the request target has a fragment")]
+    Fragment,
+    /// The path has more than one reading.
+    #[error(transparent)]
+    Path(#[from] PathRefused),
+    /// The query has more than one reading.
+    #[error(transparent)]
+    Query(#[from] QueryRefused),
+    /// A credential in the query, where proxies and logs keep it.
+    #[error("the query has a credential: send it in a header")]
+    CredentialInQuery,
+}
+
+/// Judges a request target as it stood on the wire.
+pub fn check(target: &[u8]) -> Result<(), TargetRefused> {
+    if target.len() > MAX_BYTES {
+        return Err(TargetRefused::TooLong);
+    }
+    let text = str::from_utf8(target).map_err(|_| TargetRefused::Character)?;
+    if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(TargetRefused::Character);
+    }
+    if text.contains('\\') {
+        return Err(TargetRefused::Backslash);
+    }
+    if text.contains('#') {
+        return Err(TargetRefused::Fragment);
+    }
+    let after_slash = text.strip_prefix('/').ok_or(TargetRefused::NotOriginForm)?;
+    let (path, query) = after_slash.split_once('?').unwrap_or((after_slash, ""));
+    path::check(path)?;
+    query::check(query)?;
+    if query::has_credential(query) {
+        return Err(TargetRefused::CredentialInQuery);
+    }
+    Ok(())
+}

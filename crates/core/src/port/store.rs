@@ -1,0 +1,325 @@
+//! The storage port: tenants, credentials, tokens, issuers, usage and the audit log.
+//!
+//! Every change takes the audit draft that describes it and writes both in one transaction: there
+//! is no change without its row, and no row without its change.
+
+use async_trait::async_trait;
+use keyferry_envelope::Sealed;
+use serde::Serialize;
+
+use crate::{
+    audit::{AuditDraft, AuditHead, AuditRow},
+    credential::{CredentialSummary, SealedCredential, TestResult},
+    id::{CredentialId, IssuerId, TenantId, TokenId},
+    issuer::Issuer,
+    record::UsageRecord,
+    tenant::Tenant,
+    time::Timestamp,
+    token::{Token, TokenHash},
+};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It did not answer, or not in time.
+    #[error("the store is away: {0}")]
+    Away(String),
+    /// There is one already.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// There is none.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// What is stored cannot be read: the database was changed by another hand.
+    #[error("table {table}, column {column}, row {row}: the stored value cannot be read")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's key.
+        row: String,
+    },
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub data: Vec<T>,
+    /// What to ask for next; `None` at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// Which page.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// From an earlier page.
+    pub cursor: Option<String>,
+    /// How many rows at most.
+    pub limit: u32,
+}
+
+/// A new version of a credential.
+pub struct NewVersion<'a> {
+    /// Its number.
+    pub version: u32,
+    /// The sealed key.
+    pub sealed: &'a Sealed,
+    /// The upstream origin it is bound to.
+    pub origin: &'a str,
+    /// Shown to people.
+    pub last4: &'a str,
+    /// Shown to people.
+    pub fingerprint: &'a str,
+    /// Until when the version before is kept; `None` destroys it at once.
+    pub keep_old_until: Option<Timestamp>,
+}
+
+/// A token and the hash of its secret.
+#[derive(Clone)]
+pub struct StoredToken {
+    /// As the control plane shows it.
+    pub token: Token,
+    /// What a presented secret must hash to.
+    pub hash: TokenHash,
+}
+
+/// What usage is summed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The provider.
+    Provider,
+    /// The model.
+    Model,
+    /// The credential's id.
+    Credential,
+    /// The caller's token.
+    Token,
+    /// Who paid.
+    Accounting,
+    /// The UTC day.
+    Day,
+}
+
+/// A sum of usage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UsageSum {
+    /// All requests, errors included.
+    pub requests: u64,
+    /// Those that did not end well.
+    pub errors: u64,
+    /// Prompt tokens, cached ones included.
+    pub input_tokens: u64,
+    /// Prompt tokens that came from the provider's cache.
+    pub cached_input_tokens: u64,
+    /// Generated tokens.
+    pub output_tokens: u64,
+    /// What the platform paid.
+    pub cost_micro_usd: u64,
+    /// How many of the requests were estimated.
+    pub estimated: u64,
+}
+
+/// A sum and what it is the sum of, in the order that was asked for.
+#[derive(Clone, Debug)]
+pub struct UsageGroup {
+    /// One value for each [`GroupBy`]; `None` where the rows have none.
+    pub keys: Vec<Option<String>>,
+    /// The sum.
+    pub sum: UsageSum,
+}
+
+/// A request as the usage list shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct UsageRow {
+    /// The request.
+    pub request_id: String,
+    /// When it was admitted.
+    pub at: Timestamp,
+    /// Who asked.
+    pub caller: String,
+    /// Which provider served it.
+    pub provider: String,
+    /// Which model.
+    pub model: Option<String>,
+    /// Which operation.
+    pub operation: String,
+    /// In which way the key came.
+    pub credential: String,
+    /// The stored key.
+    pub credential_id: Option<String>,
+    /// Who paid.
+    pub accounting: String,
+    /// What was answered.
+    pub status: u16,
+    /// How it ended.
+    pub outcome: String,
+    /// Prompt tokens.
+    pub input_tokens: u64,
+    /// Of these, cached.
+    pub cached_input_tokens: u64,
+    /// Generated tokens.
+    pub output_tokens: u64,
+    /// What the platform paid.
+    pub cost_micro_usd: u64,
+    /// `reported`, `estimated` or `none`.
+    pub usage_source: String,
+    /// From admission to the last byte.
+    pub latency_ms: u64,
+    /// Spent in the gateway before the provider was called.
+    pub overhead_us: u64,
+}
+
+/// Which audit rows.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Of this tenant only.
+    pub tenant: Option<TenantId>,
+    /// From here.
+    pub from: Option<Timestamp>,
+    /// To here, exclusive.
+    pub to: Option<Timestamp>,
+    /// Of this action only.
+    pub action: Option<String>,
+    /// By this actor only.
+    pub actor: Option<String>,
+}
+
+/// A store.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Whether it answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// A named setting of the installation, such as the hash of the operator's token.
+    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Writes a setting unless it is there already; answers what is there now.
+    async fn init_setting(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError>;
+
+    /// Adds a tenant.
+    async fn create_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError>;
+    /// The tenant of an id.
+    async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, StoreError>;
+    /// All tenants, by id.
+    async fn tenants(&self, page: &PageRequest) -> Result<Page<Tenant>, StoreError>;
+    /// Writes a changed tenant.
+    async fn update_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError>;
+    /// Removes a tenant, destroys its keys and revokes its tokens. Usage and audit rows stay.
+    async fn delete_tenant(&self, id: &TenantId, audit: AuditDraft) -> Result<(), StoreError>;
+
+    /// Adds a credential with its first version.
+    async fn create_credential(
+        &self,
+        credential: &SealedCredential,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError>;
+    /// A tenant's credentials, active and revoked, newest first.
+    async fn credentials(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<CredentialSummary>, StoreError>;
+    /// One credential of a tenant.
+    async fn credential(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<CredentialSummary>, StoreError>;
+    /// A tenant's active credentials with their sealed keys, oldest first.
+    async fn sealed_credentials(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Vec<SealedCredential>, StoreError>;
+    /// Replaces a credential's key, in one transaction with the end of the old one. Refused with
+    /// [`StoreError::Conflict`] when another rotation came between.
+    async fn rotate_credential(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        version: NewVersion<'_>,
+        audit: AuditDraft,
+    ) -> Result<CredentialSummary, StoreError>;
+    /// Destroys a credential's wrapped keys, all versions. A second time: [`StoreError::NotFound`].
+    async fn revoke_credential(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError>;
+    /// Keeps the verdict of a test.
+    async fn record_test(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        test: TestResult,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError>;
+    /// Destroys versions whose overlap is over; answers how many.
+    async fn destroy_overlapped(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Adds a token.
+    async fn create_token(&self, token: &StoredToken, audit: AuditDraft) -> Result<(), StoreError>;
+    /// The token of an id, live or not.
+    async fn token(&self, id: &TokenId) -> Result<Option<StoredToken>, StoreError>;
+    /// A tenant's tokens, newest first.
+    async fn tokens(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Token>, StoreError>;
+    /// Revokes a token. A second time: [`StoreError::NotFound`].
+    async fn revoke_token(
+        &self,
+        tenant: &TenantId,
+        id: &TokenId,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError>;
+
+    /// Adds an issuer.
+    async fn create_issuer(&self, issuer: &Issuer, audit: AuditDraft) -> Result<(), StoreError>;
+    /// A tenant's issuers.
+    async fn issuers(&self, tenant: &TenantId) -> Result<Vec<Issuer>, StoreError>;
+    /// Whether any tenant has an issuer.
+    async fn has_issuers(&self) -> Result<bool, StoreError>;
+    /// Removes an issuer. A second time: [`StoreError::NotFound`].
+    async fn delete_issuer(
+        &self,
+        tenant: &TenantId,
+        id: &IssuerId,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError>;
+
+    /// Writes usage rows and the time of last use of their credentials, in one transaction. A row
+    /// whose request id is there already is dropped.
+    async fn record_usage(&self, records: &[UsageRecord]) -> Result<(), StoreError>;
+    /// A tenant's usage in a time range, summed.
+    async fn usage(
+        &self,
+        tenant: &TenantId,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        group_by: &[GroupBy],
+    ) -> Result<Vec<UsageGroup>, StoreError>;
+    /// A tenant's requests, newest first.
+    async fn usage_rows(
+        &self,
+        tenant: &TenantId,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        page: &PageRequest,
+    ) -> Result<Page<UsageRow>, StoreError>;
+
+    /// Appends to the audit log what is no change to anything else.
+    async fn append_audit(&self, audit: AuditDraft) -> Result<(), StoreError>;
+    /// Audit rows, newest first.
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AuditRow>, StoreError>;
+    /// Audit rows after a number, oldest first: the way `audit verify` reads.
+    async fn audit_after(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
+    /// The end of the audit log.
+    async fn audit_head(&self) -> Result<Option<AuditHead>, StoreError>;
+}

@@ -1,0 +1,140 @@
+//! States what a sealed key is bound to and encodes it as associated data. It must never read any of it from an
+//! envelope: the caller knows from elsewhere whose key it is asking for.
+
+use coset::cbor::Value;
+
+use crate::cbor;
+use crate::kek::KekId;
+
+/// Version of the format, part of every binding. A change of any encoding in this crate raises it.
+pub(crate) const FORMAT: u8 = 1;
+
+/// Whose key it is and where it may go. The same five values must be given to seal and to open.
+///
+/// Take them from the authenticated request and the configuration. If they came from the row that holds the envelope,
+/// whoever can write that row could move the key to another tenant or send it to another host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context<'a> {
+    /// The tenant the key belongs to.
+    pub tenant: &'a str,
+    /// The provider that issued the key, for example `anthropic`.
+    pub provider: &'a str,
+    /// The only origin the key may be sent to, for example `https://api.anthropic.com`.
+    pub origin: &'a str,
+    /// The id of the credential within the tenant.
+    pub credential: &'a str,
+    /// The version of the credential: replacing the key raises it, so that a restored old row stays closed.
+    pub version: u32,
+}
+
+/// What a layer of an envelope contains. Part of the binding, so that neither layer passes for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A provider key under a DEK.
+    Record,
+    /// A DEK under a tenant's KEK.
+    Dek,
+}
+
+impl Purpose {
+    /// The name in the associated data.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Dek => "dek",
+        }
+    }
+}
+
+impl Context<'_> {
+    /// Whether every field names something. An empty field would bind a key to whoever has nothing to say.
+    pub(crate) const fn is_complete(&self) -> bool {
+        !self.tenant.is_empty() && !self.provider.is_empty() && !self.origin.is_empty() && !self.credential.is_empty()
+    }
+
+    /// Associated data of the record layer:
+    /// `["keyferry", 1, "record", tenant, provider, credential, version, origin]`.
+    ///
+    /// The KEK is left out so that [`Rewrapper`](crate::Rewrapper) can move to another one without touching the record.
+    pub(crate) fn record_aad(&self) -> Vec<u8> {
+        cbor::array(self.items(Purpose::Record))
+    }
+
+    /// Associated data of the wrap layer:
+    /// `["keyferry", 1, "dek", tenant, provider, credential, version, origin, kek_id]`.
+    pub(crate) fn dek_aad(&self, kek: &KekId) -> Vec<u8> {
+        let mut items = self.items(Purpose::Dek);
+        items.push(cbor::text(kek.as_str()));
+        cbor::array(items)
+    }
+
+    fn items(&self, purpose: Purpose) -> Vec<Value> {
+        vec![
+            cbor::text("keyferry"),
+            Value::from(FORMAT),
+            cbor::text(purpose.name()),
+            cbor::text(self.tenant),
+            cbor::text(self.provider),
+            cbor::text(self.credential),
+            Value::from(self.version),
+            cbor::text(self.origin),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coset::CborSerializable;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Owned twin of [`Context`]. Short strings over a small alphabet make near-collisions likely.
+    fn fields() -> impl Strategy<Value = ([String; 4], u32)> {
+        (prop::array::uniform4("[ab\u{e9}]{0,3}"), prop_oneof![0..30_u32, any::<u32>()])
+    }
+
+    fn context(texts: &[String; 4], version: u32) -> Context<'_> {
+        let [tenant, provider, origin, credential] = texts.each_ref().map(String::as_str);
+        Context { tenant, provider, origin, credential, version }
+    }
+
+    proptest! {
+        #[test]
+        fn different_contexts_have_different_encodings((a, av) in fields(), (b, bv) in fields()) {
+            let (left, right) = (context(&a, av), context(&b, bv));
+            let kek = KekId::new("local:0000000000000000");
+            prop_assert_eq!(left == right, left.record_aad() == right.record_aad());
+            prop_assert_eq!(left == right, left.dek_aad(&kek) == right.dek_aad(&kek));
+            prop_assert_ne!(left.record_aad(), right.dek_aad(&kek));
+        }
+
+        #[test]
+        fn encodings_decode_to_the_fields((texts, version) in fields(), kek in "[a-z:]{0,4}") {
+            let [tenant, provider, origin, credential] = texts.each_ref().map(|field| cbor::text(field));
+            let decoded = Value::from_slice(&context(&texts, version).dek_aad(&KekId::new(kek.as_str())));
+            let expected = vec![
+                cbor::text("keyferry"), Value::from(1), cbor::text("dek"), tenant, provider, credential,
+                Value::from(version), origin, cbor::text(&kek),
+            ];
+            prop_assert_eq!(decoded.ok(), Some(Value::Array(expected)));
+        }
+    }
+
+    #[test]
+    fn moving_a_character_across_a_field_border_changes_the_encoding() {
+        let context = Context { tenant: "ab", provider: "c", origin: "o", credential: "k", version: 1 };
+        let shifted = Context { tenant: "a", provider: "bc", ..context };
+        assert_ne!(context.record_aad(), shifted.record_aad());
+    }
+
+    #[test]
+    fn an_empty_field_makes_a_context_incomplete() {
+        let whole = Context { tenant: "t", provider: "p", origin: "o", credential: "c", version: 0 };
+        assert!(whole.is_complete());
+        assert!(!Context { tenant: "", ..whole }.is_complete());
+        assert!(!Context { provider: "", ..whole }.is_complete());
+        assert!(!Context { origin: "", ..whole }.is_complete());
+        assert!(!Context { credential: "", ..whole }.is_complete());
+    }
+}

@@ -1,0 +1,78 @@
+//! Seals bytes under a secret so that they open under no other secret and in no other context. It must never decrypt
+//! before the commitment has been checked.
+//!
+//! AES-GCM alone does not commit: whoever chooses the keys can make one ciphertext that opens under two of them
+//! ("invisible salamanders"). So each layer carries a commitment, derived beside its key:
+//!
+//! ```text
+//! key        = HKDF-SHA-256(secret, salt, ["keyferry/key", external_aad])           32 bytes
+//! commitment = HKDF-SHA-256(secret, salt, ["keyferry/commitment", external_aad])    32 bytes
+//! ```
+//!
+//! `external_aad` in the derivation makes the commitment cover the context as well: finding a second (secret, context)
+//! for one layer means finding a collision of HMAC-SHA-256. The random salt gives every layer a key of its own, so the
+//! random 96-bit nonce never has to carry the load of many messages under one key.
+
+#[cfg(test)]
+mod tests;
+
+use coset::cbor::Value;
+use subtle::ConstantTimeEq;
+
+use crate::cbor;
+use crate::context::Purpose;
+use crate::entropy::{Entropy, draw};
+use crate::error::{CryptoFailure, OpenError};
+use crate::hazmat::{self, KEY_LEN};
+use crate::secret::SecretBytes;
+use crate::wire::{Layer, Protected};
+
+/// Seals `plaintext` under `secret` (32 bytes), bound to `external_aad`, and returns the encoded layer.
+///
+/// Draws the salt, then the nonce.
+pub(crate) fn seal(
+    secret: &SecretBytes,
+    purpose: Purpose,
+    external_aad: &[u8],
+    plaintext: &SecretBytes,
+    entropy: &dyn Entropy,
+) -> Result<Vec<u8>, CryptoFailure> {
+    let salt = draw(entropy);
+    let nonce = draw(entropy);
+    let protected = Protected { salt, commitment: commitment(secret, &salt, external_aad)? };
+    let aad = protected.enc_structure(purpose, external_aad);
+    let key = content_key(secret, &salt, external_aad)?;
+    let ciphertext = hazmat::aes256gcm_seal(&key, nonce, &aad, plaintext.expose())?;
+    Ok(Layer { protected, nonce, ciphertext }.encode(purpose))
+}
+
+/// Opens what [`seal`] returned for the same `secret`, `purpose` and `external_aad`.
+pub(crate) fn open(
+    secret: &SecretBytes,
+    purpose: Purpose,
+    external_aad: &[u8],
+    encoded: &[u8],
+) -> Result<SecretBytes, OpenError> {
+    let Layer { protected, nonce, ciphertext } = Layer::decode(encoded, purpose)?;
+    let expected = commitment(secret, &protected.salt, external_aad)?;
+    if !bool::from(expected.ct_eq(&protected.commitment)) {
+        return Err(OpenError::OPAQUE);
+    }
+    let aad = protected.enc_structure(purpose, external_aad);
+    let key = content_key(secret, &protected.salt, external_aad)?;
+    Ok(hazmat::aes256gcm_open(&key, nonce, &aad, &ciphertext)?)
+}
+
+fn commitment(secret: &SecretBytes, salt: &[u8], external_aad: &[u8]) -> Result<[u8; KEY_LEN], CryptoFailure> {
+    let mut commitment = [0; KEY_LEN];
+    hazmat::hkdf_sha256(secret, salt, &info("keyferry/commitment", external_aad), &mut commitment)?;
+    Ok(commitment)
+}
+
+fn content_key(secret: &SecretBytes, salt: &[u8], external_aad: &[u8]) -> Result<SecretBytes, CryptoFailure> {
+    hazmat::hkdf_sha256_key(secret, salt, &info("keyferry/key", external_aad))
+}
+
+fn info(label: &str, external_aad: &[u8]) -> Vec<u8> {
+    cbor::array(vec![cbor::text(label), Value::Bytes(external_aad.to_vec())])
+}

@@ -1,0 +1,198 @@
+//! Derives every key of an installation that keeps its root in a file. It must never hand out the root itself, except
+//! as the one line of that file.
+
+use coset::cbor::Value;
+
+use crate::cbor;
+use crate::context::FORMAT;
+use crate::entropy::Entropy;
+use crate::error::InvalidMasterSecret;
+use crate::hazmat::{self, KEY_LEN};
+use crate::kek::{KekId, TenantKek};
+use crate::mac::{MacKey, hex};
+use crate::secret::SecretBytes;
+
+/// Salt of all derivations from a local root. Fixed: the root is uniformly random, so RFC 5869 §3.1 asks for no more.
+const SALT: &[u8] = b"keyferry local root";
+
+/// A 32-byte master secret, from which every other key is derived by HKDF-SHA-256 (RFC 5869).
+///
+/// Each derivation has an `info` of its own, `["keyferry", 1, purpose]` or `["keyferry", 1, purpose, tenant]` in
+/// deterministic CBOR, so no two purposes and no two tenants share a key and none of the keys leads to another.
+pub struct LocalRoot(SecretBytes);
+
+impl LocalRoot {
+    /// Reads the line of a key file: exactly 64 hexadecimal digits of either case, with or without one `\n` after them.
+    ///
+    /// Refuses 32 equal bytes: zeros and the like come from placeholders and broken generators.
+    pub fn from_hex(line: &[u8]) -> Result<Self, InvalidMasterSecret> {
+        let digits = line.strip_suffix(b"\n").unwrap_or(line);
+        if digits.len() != 2 * KEY_LEN {
+            return Err(InvalidMasterSecret::Length);
+        }
+        let root = SecretBytes::try_init(KEY_LEN, |bytes| {
+            for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+                *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+            }
+            Ok(())
+        })?;
+        if is_constant(&root) {
+            return Err(InvalidMasterSecret::Constant);
+        }
+        Ok(Self(root))
+    }
+
+    /// Draws a new master secret.
+    ///
+    /// # Panics
+    ///
+    /// If `entropy` repeats one byte 32 times, which a working source does once in 2^248 draws.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let root = SecretBytes::init(KEY_LEN, |bytes| entropy.fill(bytes));
+        assert!(!is_constant(&root), "the entropy source is broken");
+        Self(root)
+    }
+
+    /// The content of a key file: 64 lower-case hexadecimal digits and `\n`.
+    pub fn to_hex_line(&self) -> SecretBytes {
+        SecretBytes::init(2 * KEY_LEN + 1, |line| {
+            for (pair, byte) in line.chunks_exact_mut(2).zip(self.0.expose()) {
+                pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+            }
+            line[2 * KEY_LEN] = b'\n';
+        })
+    }
+
+    /// The name of every KEK of this root: `local:` and 16 hexadecimal digits derived from it.
+    ///
+    /// A program started with another master secret finds other names in its storage, and can say so instead of failing
+    /// to open.
+    pub fn kek_id(&self) -> KekId {
+        let mut id = [0; 8];
+        hazmat::hkdf_sha256(&self.0, SALT, &info("kek-id", None), &mut id).expect("8 bytes are within HKDF's limit");
+        KekId::new(format!("local:{}", hex(&id)))
+    }
+
+    /// The KEK of one tenant. Not stored anywhere: it is derived whenever it is needed.
+    pub fn tenant_kek(&self, tenant: &str) -> TenantKek {
+        TenantKek::from_secret(self.kek_id(), self.derive("tenant-kek", Some(tenant)))
+    }
+
+    /// The key that chains the audit log.
+    pub fn audit_key(&self) -> MacKey {
+        MacKey::from_secret(self.derive("audit", None))
+    }
+
+    /// The key of one tenant's [`fingerprint`](crate::fingerprint)s. Two tenants with the same provider key do not show
+    /// the same fingerprint.
+    pub fn fingerprint_key(&self, tenant: &str) -> MacKey {
+        MacKey::from_secret(self.derive("fingerprint", Some(tenant)))
+    }
+
+    /// The key under which callers' tokens are hashed.
+    pub fn token_key(&self) -> MacKey {
+        MacKey::from_secret(self.derive("token", None))
+    }
+
+    fn derive(&self, purpose: &str, tenant: Option<&str>) -> SecretBytes {
+        hazmat::hkdf_sha256_key(&self.0, SALT, &info(purpose, tenant)).expect("32 bytes are within HKDF's limit")
+    }
+}
+
+fn info(purpose: &str, tenant: Option<&str>) -> Vec<u8> {
+    let mut items = vec![cbor::text("keyferry"), Value::from(FORMAT), cbor::text(purpose)];
+    items.extend(tenant.map(cbor::text));
+    cbor::array(items)
+}
+
+fn is_constant(secret: &SecretBytes) -> bool {
+    secret.expose().windows(2).all(|pair| pair[0] == pair[1])
+}
+
+fn nibble(digit: u8) -> Result<u8, InvalidMasterSecret> {
+    let value = char::from(digit).to_digit(16).ok_or(InvalidMasterSecret::NotHexadecimal)?;
+    Ok(value as u8)
+}
+
+const fn digit(nibble: u8) -> u8 {
+    match nibble {
+        0..=9 => b'0' + nibble,
+        _ => b'a' + nibble - 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &[u8] = b"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
+
+    fn root() -> LocalRoot {
+        LocalRoot::from_hex(LINE).expect("valid")
+    }
+
+    #[test]
+    fn reads_the_line_it_writes() {
+        assert_eq!(root().to_hex_line().expose(), LINE);
+        assert_eq!(LocalRoot::from_hex(&LINE[..64]).map(|root| root.kek_id()), Ok(root().kek_id()));
+        let upper = LINE.to_ascii_uppercase();
+        assert_eq!(LocalRoot::from_hex(&upper).map(|root| root.kek_id()), Ok(root().kek_id()));
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_master_secret() {
+        use InvalidMasterSecret::{Constant, Length, NotHexadecimal};
+        let cases: [(&[u8], InvalidMasterSecret); 9] = [
+            (b"", Length),
+            (&LINE[..63], Length),
+            (&[&LINE[..64], b"0"].concat(), Length),
+            (&[LINE, b"\n"].concat(), Length),
+            (&[&LINE[..64], b"\r\n"].concat(), Length),
+            (&[&LINE[..63], b"\n\n"].concat(), NotHexadecimal),
+            (&[&LINE[..63], b"g"].concat(), NotHexadecimal),
+            (&[b'0'; 64], Constant),
+            (&[b'a'; 64], Constant),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(LocalRoot::from_hex(line).err(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn every_purpose_and_tenant_has_its_own_key() {
+        let root = root();
+        let mut keys = vec![
+            root.derive("tenant-kek", Some("")).expose().to_vec(),
+            root.derive("tenant-kek", Some("a")).expose().to_vec(),
+            root.derive("tenant-kek", Some("b")).expose().to_vec(),
+        ];
+        keys.extend(["audit", "token", "kek-id"].map(|purpose| root.derive(purpose, None).expose().to_vec()));
+        keys.extend(["", "a", "b"].map(|tenant| root.derive("fingerprint", Some(tenant)).expose().to_vec()));
+        keys.push(root.0.expose().to_vec());
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
+    fn the_public_keys_are_the_derived_ones() {
+        let root = root();
+        let sign = |purpose, tenant| MacKey::from_secret(root.derive(purpose, tenant)).sign(&[b"m"]);
+        assert_eq!(root.audit_key().sign(&[b"m"]), sign("audit", None));
+        assert_eq!(root.token_key().sign(&[b"m"]), sign("token", None));
+        assert_eq!(root.fingerprint_key("t").sign(&[b"m"]), sign("fingerprint", Some("t")));
+    }
+
+    #[test]
+    #[should_panic(expected = "broken")]
+    fn a_stuck_entropy_source_makes_no_root() {
+        struct Stuck;
+        impl Entropy for Stuck {
+            fn fill(&self, buf: &mut [u8]) {
+                buf.fill(0xff);
+            }
+        }
+        let _ = LocalRoot::generate(&Stuck);
+    }
+}

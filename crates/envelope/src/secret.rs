@@ -1,0 +1,67 @@
+//! Holds secret bytes on the heap and wipes them on drop. It must never print, clone, serialise or compare them in
+//! variable time.
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Secret bytes: wiped on drop; no `Debug`, no `Display`, no `Clone`, no `PartialEq`.
+///
+/// [`expose`](Self::expose) is the only way to the bytes, so that where they live (today the heap) can change without a
+/// caller noticing, and so that every use of a secret is found by searching for one word.
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl SecretBytes {
+    /// Takes ownership of `bytes`. The whole allocation, spare capacity included, is wiped on drop.
+    ///
+    /// What the caller copied or reallocated before is the caller's to wipe: read into a `Vec` of the right capacity.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Allocates `len` zero bytes and lets `fill` write over them in place, so that no second copy exists.
+    pub(crate) fn init(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut secret = Self::new(vec![0; len]);
+        fill(&mut secret.0);
+        secret
+    }
+
+    /// Like [`init`](Self::init); if `fill` fails, what it wrote is wiped.
+    pub(crate) fn try_init<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = Self::new(vec![0; len]);
+        fill(&mut secret.0)?;
+        Ok(secret)
+    }
+
+    /// The bytes. Do not copy them into anything that is not wiped.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Compares without a data-dependent branch. The time depends on the lengths only.
+    #[must_use]
+    pub fn ct_eq(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(bytes: &[u8]) -> SecretBytes {
+        SecretBytes::new(bytes.to_vec())
+    }
+
+    #[test]
+    fn compares_by_content_and_length() {
+        assert!(secret(b"same").ct_eq(&secret(b"same")));
+        assert!(!secret(b"same").ct_eq(&secret(b"sama")));
+        assert!(!secret(b"same").ct_eq(&secret(b"same ")));
+        assert!(secret(b"").ct_eq(&secret(b"")));
+    }
+
+    #[test]
+    fn passes_on_the_error_of_the_filler() {
+        assert_eq!(SecretBytes::try_init(4, |_| Err("no")).err(), Some("no"));
+    }
+}

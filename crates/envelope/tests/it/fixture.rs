@@ -1,0 +1,68 @@
+//! A world with two roots and one sealed key, the same in every run.
+
+use std::sync::Mutex;
+
+use keyferry_envelope::{ApiKey, Context, Entropy, LocalRoot, OpenError, Sealed, SecretBytes, TenantKek, capabilities};
+
+pub(crate) const KEY: &str = "sk-test-not-a-real-key-0123456789abcdef";
+
+pub(crate) const CONTEXT: Context<'static> = Context {
+    tenant: "tenant-a",
+    provider: "anthropic",
+    origin: "https://api.anthropic.com",
+    credential: "cred-1",
+    version: 1,
+};
+
+/// Bytes that count up from a start: no randomness at all, and no two draws alike.
+pub(crate) struct FixedEntropy(Mutex<u8>);
+
+impl FixedEntropy {
+    pub(crate) fn starting_at(start: u8) -> Self {
+        Self(Mutex::new(start))
+    }
+}
+
+impl Entropy for FixedEntropy {
+    fn fill(&self, buf: &mut [u8]) {
+        let mut next = self.0.lock().expect("not poisoned");
+        for byte in buf {
+            *byte = *next;
+            *next = next.wrapping_add(1);
+        }
+    }
+}
+
+/// The root with the bytes 00, 01, .. 1f.
+pub(crate) fn root() -> LocalRoot {
+    LocalRoot::generate(&FixedEntropy::starting_at(0x00))
+}
+
+/// The root with the bytes 80, 81, .. 9f.
+pub(crate) fn other_root() -> LocalRoot {
+    LocalRoot::generate(&FixedEntropy::starting_at(0x80))
+}
+
+pub(crate) fn kek() -> TenantKek {
+    root().tenant_kek(CONTEXT.tenant)
+}
+
+pub(crate) fn key(text: &str) -> ApiKey {
+    ApiKey::parse(SecretBytes::new(text.as_bytes().to_vec())).expect("a valid key")
+}
+
+/// `KEY` sealed for `context` under the first root, from fixed entropy.
+pub(crate) fn sealed_for(context: &Context<'_>) -> Sealed {
+    let kek = root().tenant_kek(context.tenant);
+    let entropy = FixedEntropy::starting_at(0x20);
+    capabilities().0.seal(&kek, context, &key(KEY), &entropy).expect("seals")
+}
+
+pub(crate) fn sealed() -> Sealed {
+    sealed_for(&CONTEXT)
+}
+
+/// Opens and compares with `KEY`: `Ok(true)` is the key, `Ok(false)` would be another one.
+pub(crate) fn open(kek: &TenantKek, context: &Context<'_>, sealed: &Sealed) -> Result<bool, OpenError> {
+    capabilities().1.open(kek, context, sealed).map(|opened| opened.ct_eq(&key(KEY)))
+}

@@ -1,0 +1,312 @@
+//! The shape of `keyferry.yaml`. The JSON Schema is made from these types, so what the schema
+//! says and what is read cannot differ.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use keyferry_core::limits::Rate;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::span::Span;
+
+/// keyferry's configuration.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "keyferry.yaml")]
+pub struct File {
+    /// Folder of the database and the key file. Default: `./keyferry-data`.
+    pub data_dir: Option<PathBuf>,
+    /// In `production`, plaintext connections to providers are refused. Default: `development`.
+    pub environment: Environment,
+    /// Each: where it binds × what it serves.
+    pub listeners: Option<Vec<Listener>>,
+    /// Where tenants, credentials, tokens, usage and the audit log are kept.
+    pub storage: Storage,
+    /// Where replays, rates and quotas are counted.
+    pub counters: Counters,
+    /// What wraps the stored keys.
+    pub kms: Kms,
+    /// USD per million tokens, by `provider/model`. No effect in this version.
+    pub prices: BTreeMap<String, Price>,
+    /// Bring-your-own-key: the switches that hold for every tenant.
+    pub byok: Byok,
+    /// Providers, by name. `openai`, `anthropic` and `gemini` are there without being listed.
+    pub providers: BTreeMap<String, Provider>,
+    /// Model aliases of the unified API. No effect in this version.
+    pub models: BTreeMap<String, Alias>,
+    /// Budgets of platform-paid requests. No effect in this version.
+    pub budgets: Budgets,
+    /// How often a caller, a tenant, a tenant at one provider, and an address that tests keys may ask.
+    pub rate_limits: RateLimits,
+    /// How providers are reached.
+    pub upstream: Upstream,
+}
+
+/// Where keyferry runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// For people who try things.
+    #[default]
+    Development,
+    /// Strict.
+    Production,
+}
+
+/// A socket and what it serves.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// `127.0.0.1:8484`, or `unix:/run/keyferry/gateway.sock`.
+    pub bind: String,
+    /// The certificate to serve with.
+    pub tls: Option<ListenerTls>,
+    /// What is served here.
+    pub resources: Vec<Resource>,
+}
+
+/// A listener's certificate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// The chain, a PEM file.
+    pub cert: PathBuf,
+    /// The private key, a PEM file.
+    pub key: PathBuf,
+}
+
+/// What a listener can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    /// The data plane.
+    Gateway,
+    /// The control plane and the OpenAPI document.
+    Admin,
+    /// The console. Not part of this version; accepted and served by nothing.
+    Ui,
+    /// `/healthz` and `/readyz`.
+    Health,
+    /// `/metrics`.
+    Metrics,
+}
+
+/// Storage.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// `sqlite://PATH`. Default: `keyferry.db` in the data folder.
+    pub url: Option<String>,
+}
+
+/// Counters.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Counters {
+    /// `memory`.
+    pub url: Option<String>,
+}
+
+/// The key-management system.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kms {
+    /// Which kind.
+    pub kind: KmsKind,
+    /// A file with the master secret: 64 hex characters, readable by its owner only. Default:
+    /// `master.key` in the data folder, made at the first start.
+    pub master_secret_file: Option<PathBuf>,
+}
+
+/// Kinds of key-management systems.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KmsKind {
+    /// A master secret in a file.
+    #[default]
+    Local,
+}
+
+/// A price list entry.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// USD per million prompt tokens, decimal text.
+    pub input: String,
+    /// USD per million cached prompt tokens, decimal text.
+    pub cached_input: Option<String>,
+    /// USD per million generated tokens, decimal text.
+    pub output: String,
+}
+
+/// Bring-your-own-key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Byok {
+    /// The kill switch: `false` beats everything.
+    pub enabled: bool,
+    /// Requests a tenant may make on a UTC day, unless its operator says otherwise.
+    pub daily_quota: u64,
+    /// Whether stored keys serve.
+    pub held: bool,
+    /// Whether keys may come with a request.
+    pub carried: bool,
+    /// The legacy session mode. Not part of this version: requests that use it are refused.
+    pub session: bool,
+    /// Sealed keys. Not part of this version: requests that use them are refused.
+    pub sealed: bool,
+    /// How often a sealed key may be used. No effect in this version.
+    pub sealed_max_uses: u32,
+    /// How long a job's key is kept. No effect in this version.
+    pub cache_ttl_seconds: u32,
+}
+
+impl Default for Byok {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            daily_quota: keyferry_core::tenant::DEFAULT_DAILY_QUOTA,
+            held: true,
+            carried: true,
+            session: false,
+            sealed: true,
+            sealed_max_uses: 1,
+            cache_ttl_seconds: 300,
+        }
+    }
+}
+
+/// A provider.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provider {
+    /// Which dialect it speaks. Needed, and possible, only for providers that are not built in.
+    pub kind: Option<ProviderKind>,
+    /// Where it is: `https://host` or `https://host/path`, in canonical form.
+    pub base_url: Option<String>,
+    /// The operator's own key. No effect in this version: a tenant's request is never served by it.
+    pub platform_key: Option<Concealed>,
+    /// A file with the operator's own key. No effect in this version.
+    pub platform_key_file: Option<PathBuf>,
+}
+
+/// Dialects a configured provider can speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderKind {
+    /// That of OpenAI.
+    OpenaiCompatible,
+}
+
+/// A text that is read and dropped, and that nothing can print.
+#[derive(Deserialize, JsonSchema)]
+#[serde(from = "String")]
+#[schemars(with = "String")]
+pub struct Concealed(());
+
+impl From<String> for Concealed {
+    fn from(mut text: String) -> Self {
+        zeroize::Zeroize::zeroize(&mut text);
+        Self(())
+    }
+}
+
+impl std::fmt::Debug for Concealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[concealed]")
+    }
+}
+
+/// A model alias.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Alias {
+    /// The lowest tier that may use it.
+    pub tier: Option<String>,
+    /// `provider/model`, in order.
+    pub candidates: Vec<String>,
+}
+
+/// Budgets.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// How long a hold lives.
+    pub hold_ttl: Option<Span>,
+}
+
+/// Rates.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimits {
+    /// Each token or JWT subject.
+    pub caller: Rate,
+    /// All callers of a tenant together.
+    pub tenant: Rate,
+    /// All calls of a tenant to one provider.
+    pub tenant_provider: Rate,
+    /// Key tests from one address.
+    pub key_test: Rate,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        let per = |count, per_millis| Rate::Per { count, per_millis };
+        Self {
+            caller: per(100, 1_000),
+            tenant: per(1000, 1_000),
+            tenant_provider: per(500, 1_000),
+            key_test: per(30, 60_000),
+        }
+    }
+}
+
+/// How providers are reached.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// Until the connection stands, TLS included.
+    pub connect_timeout: Span,
+    /// Until the response head is complete.
+    pub first_byte_timeout: Span,
+    /// Between two pieces of a body: 504 before the answer has begun, a broken stream after.
+    pub idle_timeout: Span,
+    /// The whole exchange.
+    pub total_timeout: Span,
+    /// The longest answer that is not a stream, in bytes.
+    pub max_response_bytes: usize,
+    /// A further certificate authority to trust for providers, a PEM file.
+    pub extra_ca: Option<PathBuf>,
+    /// Addresses to dial for a host instead of resolving it.
+    pub dial: Vec<Dial>,
+    /// Name servers (`address:port`) to ask instead of the system's.
+    pub nameservers: Vec<String>,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Span::secs(5),
+            first_byte_timeout: Span::secs(120),
+            idle_timeout: Span::secs(300),
+            total_timeout: Span::secs(3600),
+            max_response_bytes: 10 * 1024 * 1024,
+            extra_ca: None,
+            dial: Vec::new(),
+            nameservers: Vec::new(),
+        }
+    }
+}
+
+/// A private link, or a test: this address for this host. TLS is still verified for the name.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dial {
+    /// The host.
+    pub host: String,
+    /// The address, `127.0.0.1:9443`.
+    pub address: String,
+    /// Without TLS: development only, warned about, refused in production.
+    #[serde(default)]
+    pub plaintext: bool,
+}

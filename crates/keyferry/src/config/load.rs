@@ -1,0 +1,99 @@
+//! From a file to a checked configuration.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Config, ConfigError, check, env, file::File};
+
+/// Loads and checks the configuration of a file, or the defaults without one.
+pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+    let file = path.map(read_file).transpose()?.unwrap_or_default();
+    check(file)
+}
+
+/// Reads a file into its shape: YAML, then `${ENV}`, then the types.
+pub fn read_file(path: &Path) -> Result<File, ConfigError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::at(&name, format!("cannot be read: {error}")))?;
+    parse(&text, &name, &|name| std::env::var(name).ok())
+}
+
+fn parse(
+    text: &str,
+    name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<File, ConfigError> {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(File::default());
+    }
+    let mut tree: Value = serde_saphyr::from_str(text)
+        .map_err(|error| ConfigError::at(name, format!("is not valid YAML: {error}")))?;
+    env::interpolate(&mut tree, "", env)?;
+    let mut track = serde_path_to_error::Track::new();
+    let reader = serde_path_to_error::Deserializer::new(tree, &mut track);
+    File::deserialize(reader).map_err(|error| {
+        let path = track.path().to_string();
+        let path = if path == "." { name.to_owned() } else { path };
+        ConfigError::at(path, error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(text: &str) -> String {
+        match parse(text, "keyferry.yaml", &|_| None).and_then(check) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_wrong_value_is_named() {
+        for (text, path) in [
+            ("bogus: 1", "bogus"),
+            ("byok: {enabld: true}", "byok.enabld"),
+            ("byok: {enabled: perhaps}", "byok.enabled"),
+            ("byok: {daily_quota: -1}", "byok.daily_quota"),
+            ("upstream: {connect_timeout: 5}", "upstream.connect_timeout"),
+            ("upstream: {dial: [{host: api.openai.com}]}", "upstream.dial[0]"),
+            ("upstream: {dial: [{host: localhost, address: '127.0.0.1:1'}]}", "upstream.dial[0].host"),
+            ("upstream: {dial: [{host: api.openai.com, address: 'x'}]}", "upstream.dial[0].address"),
+            ("rate_limits: {caller: fast}", "rate_limits.caller"),
+            ("listeners: [{bind: '127.0.0.1', resources: [gateway]}]", "listeners[0].bind"),
+            ("listeners: [{bind: '127.0.0.1:1', resources: [moon]}]", "listeners[0].resources[0]"),
+            ("listeners: []", "listeners"),
+            ("providers: {acme: {kind: openai-compatible, base_url: 'http://x.example/v1'}}", "providers.acme.base_url"),
+            ("providers: {acme: {base_url: 'https://llm.acme.example/v1'}}", "providers.acme.kind"),
+            ("providers: {acme: {kind: openai-compatible}}", "providers.acme.base_url"),
+            ("providers: {api: {kind: openai-compatible, base_url: 'https://llm.acme.example'}}", "providers.api"),
+            ("providers: {openai: {base_url: 'https://llm.acme.example'}}", "providers.openai.base_url"),
+            ("storage: {url: 'mysql://x'}", "storage.url"),
+            ("counters: {url: 'redis://x'}", "counters.url"),
+            ("kms: {kind: moon}", "kms.kind"),
+            ("data_dir: '${NOT_SET}'", "data_dir"),
+            ("environment: production\nupstream: {dial: [{host: api.openai.com, address: '127.0.0.1:1', plaintext: true}]}", "upstream.dial[0].plaintext"),
+        ] {
+            let error = error_of(text);
+            assert!(error.starts_with(&format!("{path}: ")), "{text}\n→ {error}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_reference_is_accepted() {
+        let text = include_str!("../../../../docs/reference/keyferry.example.yaml");
+        let env = |_: &str| Some("from-the-environment".to_owned());
+        let config = parse(text, "example", &env).and_then(check);
+        assert!(config.is_ok(), "{:?}", config.err());
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration() {
+        assert_eq!(error_of(""), "");
+        assert_eq!(error_of("# only a comment\n"), "");
+    }
+}

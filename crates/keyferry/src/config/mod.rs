@@ -1,0 +1,147 @@
+//! Configuration: read once, checked whole, handed out in sections.
+//!
+//! `file` holds the shape people write (and its JSON Schema); this module turns it into values
+//! that need no further checking. What is wrong is reported with the path of the value.
+
+mod checked;
+mod env;
+pub mod file;
+mod load;
+mod span;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use checked::check;
+use keyferry_core::{admission::Policy, net::host::ProviderHost, provider::Providers};
+pub use load::{load, read_file};
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct ConfigError {
+    /// The path of the value, such as `providers.acme.base_url`.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl ConfigError {
+    pub(crate) fn at(path: impl Into<String>, message: impl ToString) -> Self {
+        Self { path: path.into(), message: message.to_string() }
+    }
+}
+
+/// A configuration that was checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the database and the key file live.
+    pub data_dir: PathBuf,
+    /// Whether development conveniences are refused.
+    pub production: bool,
+    /// What is bound, and what is served there.
+    pub listeners: Vec<Listener>,
+    /// The database file.
+    pub database: PathBuf,
+    /// The master secret's file; the default one is made when it is not there.
+    pub master_secret: MasterSecret,
+    /// The operator's switches and rates.
+    pub policy: Policy,
+    /// Every provider.
+    pub providers: Providers,
+    /// How providers are reached.
+    pub upstream: Upstream,
+    /// Sections that are written but have no effect in this version, for a warning at start.
+    pub without_effect: Vec<String>,
+}
+
+/// Where the master secret comes from.
+#[derive(Debug)]
+pub enum MasterSecret {
+    /// The default file in the data folder, made at the first start.
+    Default(PathBuf),
+    /// A file that must be there.
+    File(PathBuf),
+}
+
+impl MasterSecret {
+    /// The file.
+    pub fn path(&self) -> &PathBuf {
+        match self {
+            Self::Default(path) | Self::File(path) => path,
+        }
+    }
+}
+
+/// A socket and what it serves.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where.
+    pub bind: Bind,
+    /// With which certificate.
+    pub tls: Option<ListenerTls>,
+    /// What.
+    pub resources: Resources,
+}
+
+/// Where a listener binds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// A listener's certificate.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// The chain, PEM.
+    pub cert: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// The data plane.
+    pub gateway: bool,
+    /// The control plane.
+    pub admin: bool,
+    /// `/healthz` and `/readyz`.
+    pub health: bool,
+    /// `/metrics`.
+    pub metrics: bool,
+}
+
+/// How providers are reached.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Until the connection stands, TLS included.
+    pub connect_timeout: Duration,
+    /// Until the response head is complete.
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of a body.
+    pub idle_timeout: Duration,
+    /// The whole exchange.
+    pub total_timeout: Duration,
+    /// The longest answer that is not a stream.
+    pub max_response_bytes: usize,
+    /// A further certificate authority, PEM.
+    pub extra_ca: Option<PathBuf>,
+    /// Hosts with an address of their own.
+    pub dial: Vec<Dial>,
+    /// Name servers to ask instead of the system's.
+    pub nameservers: Vec<SocketAddr>,
+}
+
+/// An address that is dialled for a host instead of resolving it.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// For this host.
+    pub host: ProviderHost,
+    /// This address.
+    pub address: SocketAddr,
+    /// Without TLS: development only.
+    pub plaintext: bool,
+}

@@ -1,0 +1,37 @@
+//! Custody: the key that wraps keys, and who may do what with it.
+//!
+//! Start-up makes the capabilities once and hands them out: the admin API gets the [`Vault`] that
+//! seals, the gateway gets the [`Unsealer`] that opens. No part of the program holds both.
+
+mod root;
+mod unseal;
+mod vault;
+
+use std::sync::Arc;
+
+use keyferry_core::audit::AuditChain;
+use keyferry_envelope::{Entropy, LocalRoot};
+pub use root::{RootError, load_root};
+pub use unseal::{KeyUnreadable, Unsealer};
+pub use vault::Vault;
+
+/// All capabilities over one root, made together so that nobody can make more.
+pub struct Custody {
+    /// For the admin API.
+    pub vault: Vault,
+    /// For the gateway.
+    pub unsealer: Unsealer,
+    /// For the store.
+    pub chain: AuditChain,
+}
+
+impl Custody {
+    /// Splits a root into what each part of the program may do with it.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that hands them out")]
+    pub fn new(root: LocalRoot, entropy: Arc<dyn Entropy>) -> Self {
+        let (sealer, opener, _rewrapper) = keyferry_envelope::capabilities();
+        let chain = AuditChain::new(root.audit_key());
+        let root = Arc::new(root);
+        Self { vault: Vault::new(sealer, Arc::clone(&root), entropy), unsealer: Unsealer::new(opener, root), chain }
+    }
+}

@@ -1,0 +1,75 @@
+//! The master secret's file: 64 hex characters that only their owner may read.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use keyferry_envelope::{Entropy, InvalidMasterSecret, LocalRoot, SecretBytes};
+
+use crate::config::MasterSecret;
+
+/// Why there is no root.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// The file cannot be read or made.
+    #[error("the master secret's file {0} cannot be used: {1}")]
+    Io(String, std::io::Error),
+    /// Others may read the file.
+    #[error("the master secret's file {0} has mode {1:04o}: others may read it. Run: chmod 600 {0}")]
+    Mode(String, u32),
+    /// The file does not hold a master secret.
+    #[error("the master secret's file {0}: {1}")]
+    Invalid(String, InvalidMasterSecret),
+    /// There is a database that an absent secret sealed.
+    #[error(
+        "the master secret's file {0} is missing, but there is a database. \
+         Bring the file back: without it no stored key can be opened"
+    )]
+    Missing(String),
+}
+
+/// Reads the master secret. The default file is made when there is neither it nor a database.
+pub fn load_root(source: &MasterSecret, database: &Path, entropy: &dyn Entropy) -> Result<LocalRoot, RootError> {
+    let path = source.path();
+    let name = path.display().to_string();
+    if let MasterSecret::Default(path) = source
+        && !path.exists()
+    {
+        if database.exists() {
+            return Err(RootError::Missing(name));
+        }
+        return make(path, entropy).map_err(|error| RootError::Io(name, error));
+    }
+    let io = |error| RootError::Io(name.clone(), error);
+    let mut file = fs::File::open(path).map_err(io)?;
+    let meta = file.metadata().map_err(io)?;
+    if meta.mode() & 0o077 != 0 {
+        return Err(RootError::Mode(name, meta.permissions().mode() & 0o7777));
+    }
+    // One byte more than a valid file can have, in a buffer that never grows and so is never copied.
+    let mut bytes = vec![0; 66];
+    let mut len = 0;
+    while len < bytes.len() {
+        match file.read(&mut bytes[len..]).map_err(io)? {
+            0 => break,
+            n => len += n,
+        }
+    }
+    bytes.truncate(len);
+    let secret = SecretBytes::new(bytes);
+    LocalRoot::from_hex(secret.expose()).map_err(|error| RootError::Invalid(name, error))
+}
+
+fn make(path: &Path, entropy: &dyn Entropy) -> std::io::Result<LocalRoot> {
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let root = LocalRoot::generate(entropy);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(root.to_hex_line().expose())?;
+    file.sync_all()?;
+    Ok(root)
+}

@@ -1,0 +1,50 @@
+//! Logs: JSON lines on standard error, or text for people.
+//!
+//! Nothing here sees a header or a body. Events of other crates pass from `warn` on only, unless
+//! the operator asks for `trace` of everything; the types that hold keys have no way to be printed.
+
+use clap::ValueEnum;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, registry};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the usual names")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Starts logging for the whole process. A second call changes nothing.
+pub fn start(format: LogFormat, level: LogLevel) {
+    let own = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let others = if own == LevelFilter::TRACE { own } else { own.min(LevelFilter::WARN) };
+    let filter = Targets::new().with_target("keyferry", own).with_default(others);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => lines.with_target(false).boxed(),
+    };
+    let subscriber = registry().with(lines.with_filter(filter));
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}

@@ -1,0 +1,151 @@
+//! Every metric: its name, its labels and its meaning, in one table.
+//!
+//! No label holds a tenant, a caller or anything a request chose freely: the number of series is
+//! bounded by the configuration.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+const KEY_STORED: &str = "byok_key_stored_total";
+const KEY_TESTED: &str = "byok_key_tested_total";
+const KEY_TEST_FAILED: &str = "byok_key_test_failed_total";
+const PROVIDER_API_ERROR: &str = "byok_provider_api_error_total";
+const REQUESTS: &str = "keyferry_requests_total";
+const DENIALS: &str = "keyferry_denials_total";
+const REFUSED: &str = "keyferry_refused_requests_total";
+const DURATION: &str = "keyferry_request_duration_seconds";
+const OVERHEAD: &str = "keyferry_overhead_seconds";
+const TOKENS: &str = "keyferry_tokens_total";
+const ACTIVE: &str = "keyferry_requests_in_flight";
+const CONNECTIONS: &str = "keyferry_client_connections";
+const UPSTREAM_CONNECTIONS: &str = "keyferry_upstream_connections_total";
+const EGRESS_DENIED: &str = "keyferry_egress_denied_total";
+const USAGE_WAITING: &str = "keyferry_usage_rows_waiting";
+
+const SHORT: [f64; 8] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
+const LONG: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
+
+/// Starts the recorder; the handle renders it for `/metrics`.
+pub fn start() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(OVERHEAD.to_owned()), &SHORT)?
+        .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &LONG)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    describe_counter!(KEY_STORED, "Keys stored or rotated, by provider.");
+    describe_counter!(KEY_TESTED, "Key tests, by provider and status.");
+    describe_counter!(KEY_TEST_FAILED, "Key tests that did not find a usable key, by provider and status.");
+    describe_counter!(PROVIDER_API_ERROR, "Error answers of providers, by provider and status.");
+    describe_counter!(REQUESTS, "Admitted requests, by provider, operation, credential and outcome.");
+    describe_counter!(DENIALS, "Requests that were not let through, by code.");
+    describe_counter!(REFUSED, "Requests refused for their bytes, before anything was read from them.");
+    describe_histogram!(DURATION, Unit::Seconds, "From admission to the last byte, by provider.");
+    describe_histogram!(OVERHEAD, Unit::Seconds, "Spent in the gateway before the provider was called.");
+    describe_counter!(TOKENS, "Tokens, by provider and direction.");
+    describe_gauge!(ACTIVE, "Requests being served.");
+    describe_gauge!(CONNECTIONS, "Client connections.");
+    describe_counter!(UPSTREAM_CONNECTIONS, "Connections to providers, by provider and whether opened or reused.");
+    describe_counter!(EGRESS_DENIED, "Dials refused by the address guard, by provider.");
+    describe_gauge!(USAGE_WAITING, "Usage rows that are not in the store yet.");
+    for provider in ["openai", "anthropic", "gemini"] {
+        counter!(KEY_STORED, "provider" => provider).absolute(0);
+        counter!(PROVIDER_API_ERROR, "provider" => provider, "status" => "500").absolute(0);
+        for status in ["ok", "invalid"] {
+            counter!(KEY_TESTED, "provider" => provider, "status" => status).absolute(0);
+        }
+        counter!(KEY_TEST_FAILED, "provider" => provider, "status" => "invalid").absolute(0);
+    }
+}
+
+/// A key was stored or rotated.
+pub fn key_stored(provider: &str) {
+    counter!(KEY_STORED, "provider" => provider.to_owned()).increment(1);
+}
+
+/// A key was tested.
+pub fn key_tested(provider: &str, status: &'static str, usable: bool) {
+    counter!(KEY_TESTED, "provider" => provider.to_owned(), "status" => status).increment(1);
+    if !usable {
+        counter!(KEY_TEST_FAILED, "provider" => provider.to_owned(), "status" => status).increment(1);
+    }
+}
+
+/// A provider answered with an error.
+pub fn provider_error(provider: &str, status: u16) {
+    counter!(PROVIDER_API_ERROR, "provider" => provider.to_owned(), "status" => status.to_string())
+        .increment(1);
+}
+
+/// A request was not let through.
+pub fn denied(code: &'static str) {
+    counter!(DENIALS, "code" => code).increment(1);
+}
+
+/// A request was refused for its bytes.
+pub fn refused() {
+    counter!(REFUSED).increment(1);
+}
+
+/// An admitted request ended.
+pub fn request_ended(record: &keyferry_core::record::UsageRecord) {
+    let provider = record.provider.as_str().to_owned();
+    counter!(
+        REQUESTS,
+        "provider" => provider.clone(),
+        "operation" => record.operation,
+        "credential" => record.credential.as_str(),
+        "outcome" => record.outcome.as_str()
+    )
+    .increment(1);
+    histogram!(DURATION, "provider" => provider.clone())
+        .record(Duration::from_millis(record.latency_ms).as_secs_f64());
+    histogram!(OVERHEAD).record(Duration::from_micros(record.overhead_us).as_secs_f64());
+    if record.usage.input > 0 {
+        counter!(TOKENS, "provider" => provider.clone(), "direction" => "input").increment(record.usage.input);
+    }
+    if record.usage.output > 0 {
+        counter!(TOKENS, "provider" => provider, "direction" => "output").increment(record.usage.output);
+    }
+}
+
+/// A request is being served until the guard is dropped.
+pub fn in_flight() -> InFlight {
+    gauge!(ACTIVE).increment(1);
+    InFlight(ACTIVE)
+}
+
+/// A client is connected until the guard is dropped.
+pub fn connected() -> InFlight {
+    gauge!(CONNECTIONS).increment(1);
+    InFlight(CONNECTIONS)
+}
+
+/// Something that is going on.
+pub struct InFlight(&'static str);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!(self.0).decrement(1);
+    }
+}
+
+/// A connection to a provider was opened or taken from the pool.
+pub fn upstream_connection(provider: &str, how: &'static str) {
+    counter!(UPSTREAM_CONNECTIONS, "provider" => provider.to_owned(), "how" => how).increment(1);
+}
+
+/// The address guard refused a dial.
+pub fn egress_denied(provider: &str) {
+    counter!(EGRESS_DENIED, "provider" => provider.to_owned()).increment(1);
+}
+
+/// So many usage rows wait for the store.
+pub fn usage_waiting(rows: usize) {
+    gauge!(USAGE_WAITING).set(rows as f64);
+}

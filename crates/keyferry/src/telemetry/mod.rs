@@ -1,0 +1,4 @@
+//! What operators see: logs and metrics. Each name stands in one place.
+
+pub mod logs;
+pub mod metrics;

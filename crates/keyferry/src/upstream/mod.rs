@@ -1,0 +1,182 @@
+//! The one way out: every byte that leaves for a provider goes through this client.
+//!
+//! ```text
+//! Call ─► pool, or dial ─► placeholder in the auth header ─► hyper ─► Injector (the key goes in) ─► TLS
+//! ```
+//!
+//! It follows no redirect, reads no proxy setting, keeps no cookie and speaks to no host that is
+//! not in the configuration.
+
+mod body;
+mod dial;
+mod error;
+mod inject;
+mod pool;
+mod resolve;
+mod stream;
+mod tls;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+pub use body::{ForwardBody, UploadError, UpstreamBody};
+pub use error::UpstreamError;
+use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, header};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use keyferry_core::{net::host::ProviderHost, provider::AuthSlot};
+use keyferry_envelope::{ApiKey, Entropy};
+pub use pool::Lane;
+use pool::{Pool, Ready};
+pub use tls::TrustError;
+use tokio::time::{Instant, timeout_at};
+
+use self::{
+    dial::Dialer,
+    inject::{Armed, Injector, Slot},
+};
+use crate::{config, telemetry::metrics};
+
+/// One request to a provider.
+pub struct Call {
+    /// Whose connection it may use.
+    pub lane: Lane,
+    /// The host, from the configuration.
+    pub host: ProviderHost,
+    /// The method, from the operation table.
+    pub method: Method,
+    /// Path and query, from the operation table and the allowlists.
+    pub path: String,
+    /// Headers that passed the allowlist.
+    pub headers: HeaderMap,
+    /// What it carries.
+    pub body: ForwardBody,
+    /// The key, and where it goes.
+    pub key: Option<(AuthSlot, Arc<ApiKey>)>,
+}
+
+/// The client.
+pub struct UpstreamClient {
+    dialer: Dialer,
+    pool: Pool,
+    entropy: Arc<dyn Entropy>,
+    /// The limits it keeps.
+    pub limits: config::Upstream,
+}
+
+/// A `dial` setting as a warning at start.
+pub fn plaintext_hosts(upstream: &config::Upstream) -> impl Iterator<Item = &ProviderHost> {
+    upstream.dial.iter().filter(|dial| dial.plaintext).map(|dial| &dial.host)
+}
+
+impl UpstreamClient {
+    /// Makes the client. There is one.
+    pub fn new(limits: config::Upstream, entropy: Arc<dyn Entropy>) -> Result<Arc<Self>, TrustError> {
+        let tls = tls::Tls::new(limits.extra_ca.as_deref().map(Path::new))?;
+        Ok(Arc::new(Self { dialer: Dialer::new(&limits, tls), pool: Pool::default(), entropy, limits }))
+    }
+
+    /// Closes idle connections from time to time, for ever.
+    pub async fn sweep(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(Duration::from_secs(10));
+        loop {
+            tick.tick().await;
+            self.pool.sweep();
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// A connection from the pool may have been closed by the provider in the same moment. The
+    /// request is repeated on a fresh one only when the library says that none of it was sent.
+    pub async fn send(self: &Arc<Self>, call: Call) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let deadline = Instant::now() + self.limits.first_byte_timeout;
+        let Call { lane, host, method, path, headers, body, key } = call;
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::try_from(path).map_err(|_| UpstreamError::Injection)?;
+        *request.headers_mut() = headers;
+        let authority = host.as_str().parse().map_err(|_| UpstreamError::Injection)?;
+        request.headers_mut().insert(header::HOST, authority);
+
+        while let Some(mut ready) = self.pool.take(&lane) {
+            if !matches!(timeout_at(deadline, ready.sender.ready()).await, Ok(Ok(()))) {
+                continue;
+            }
+            metrics::upstream_connection(lane.provider.as_str(), "reused");
+            match self.exchange(&mut ready, &mut request, key.as_ref(), deadline).await {
+                Ok(answer) => return Ok(self.answer(answer, lane, ready)),
+                Err(Failure::NotSent(unsent)) => request = *unsent,
+                Err(Failure::Sent(error)) => return Err(error),
+            }
+        }
+        let mut ready = self.open(&host, &lane).await?;
+        match self.exchange(&mut ready, &mut request, key.as_ref(), deadline).await {
+            Ok(answer) => Ok(self.answer(answer, lane, ready)),
+            Err(Failure::NotSent(_)) => Err(UpstreamError::Connect(std::io::ErrorKind::ConnectionReset.into())),
+            Err(Failure::Sent(error)) => Err(error),
+        }
+    }
+
+    async fn open(&self, host: &ProviderHost, lane: &Lane) -> Result<Ready, UpstreamError> {
+        let stream = self.dialer.dial(host).await.inspect_err(|error| {
+            if matches!(error, UpstreamError::AddressRefused(_)) {
+                metrics::egress_denied(lane.provider.as_str());
+            }
+        })?;
+        metrics::upstream_connection(lane.provider.as_str(), "opened");
+        let slot = Slot::default();
+        let io = TokioIo::new(Injector::new(stream, slot.clone()));
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(128)
+            .max_buf_size(256 * 1024)
+            .handshake(io)
+            .await
+            .map_err(UpstreamError::Exchange)?;
+        tokio::spawn(async move {
+            // How it ended is told to whoever waits for the answer.
+            let _ = connection.await;
+        });
+        Ok(Ready { sender, slot })
+    }
+
+    async fn exchange(
+        &self,
+        ready: &mut Ready,
+        request: &mut Request<ForwardBody>,
+        key: Option<&(AuthSlot, Arc<ApiKey>)>,
+        deadline: Instant,
+    ) -> Result<Response<hyper::body::Incoming>, Failure> {
+        let mut request = std::mem::replace(request, Request::new(ForwardBody::Empty));
+        if let Some((slot, key)) = key {
+            let armed = Armed::new(*slot, Arc::clone(key), &*self.entropy);
+            let mut value = armed.header_value();
+            value.set_sensitive(true);
+            request.headers_mut().insert(HeaderName::from_static(slot.header()), value);
+            ready.slot.arm(armed);
+        }
+        match timeout_at(deadline, ready.sender.try_send_request(request)).await {
+            Err(_) => Err(Failure::Sent(UpstreamError::Timeout("waiting for the answer to begin"))),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(mut failed)) => match failed.take_message() {
+                Some(unsent) => Err(Failure::NotSent(Box::new(unsent))),
+                None => Err(Failure::Sent(UpstreamError::Exchange(failed.into_error()))),
+            },
+        }
+    }
+
+    fn answer(
+        self: &Arc<Self>,
+        answer: Response<hyper::body::Incoming>,
+        lane: Lane,
+        ready: Ready,
+    ) -> Response<UpstreamBody> {
+        answer.map(|incoming| UpstreamBody::new(incoming, lane, ready, Arc::clone(self)))
+    }
+}
+
+enum Failure {
+    /// None of it left; here it is back.
+    NotSent(Box<Request<ForwardBody>>),
+    /// Some of it may have left.
+    Sent(UpstreamError),
+}

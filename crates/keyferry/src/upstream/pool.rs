@@ -1,0 +1,100 @@
+//! Idle connections, kept by lane: a provider and a tenant.
+//!
+//! Tenants never share a connection to a provider, so nothing that goes wrong on one can reach
+//! into another's answer.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hyper::client::conn::http1::SendRequest;
+use keyferry_core::id::{ProviderId, TenantId};
+
+use super::{body::ForwardBody, inject::Slot};
+
+/// Connections one lane keeps.
+const MAX_IDLE_PER_LANE: usize = 32;
+/// Connections all lanes keep together.
+const MAX_IDLE: usize = 1024;
+/// How long one is kept. Providers close theirs after a minute or more.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Whose connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lane {
+    /// To whom.
+    pub provider: ProviderId,
+    /// For whom; `None` for what is no tenant's, such as a key set.
+    pub tenant: Option<TenantId>,
+}
+
+/// A connection on which a request can be sent.
+pub(super) struct Ready {
+    pub(super) sender: SendRequest<ForwardBody>,
+    pub(super) slot: Slot,
+}
+
+/// The idle connections.
+#[derive(Default)]
+pub(super) struct Pool(Mutex<Idle>);
+
+#[derive(Default)]
+struct Idle {
+    lanes: HashMap<Lane, Vec<(Instant, Ready)>>,
+    count: usize,
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection of a lane that was used last, if one is still good.
+    pub(super) fn take(&self, lane: &Lane) -> Option<Ready> {
+        let mut idle = self.lock();
+        let connections = idle.lanes.get_mut(lane)?;
+        let mut dropped = 0;
+        let found = loop {
+            let Some((since, ready)) = connections.pop() else { break None };
+            dropped += 1;
+            if since.elapsed() < IDLE && !ready.sender.is_closed() {
+                break Some(ready);
+            }
+        };
+        if connections.is_empty() {
+            idle.lanes.remove(lane);
+        }
+        idle.count -= dropped;
+        found
+    }
+
+    /// Keeps a connection whose answer was read to its end.
+    pub(super) fn put(&self, lane: &Lane, ready: Ready) {
+        if ready.sender.is_closed() || ready.slot.is_armed() {
+            return;
+        }
+        let mut idle = self.lock();
+        if idle.count >= MAX_IDLE {
+            return;
+        }
+        let connections = idle.lanes.entry(lane.clone()).or_default();
+        if connections.len() < MAX_IDLE_PER_LANE {
+            connections.push((Instant::now(), ready));
+            idle.count += 1;
+        }
+    }
+
+    /// Closes what was idle for too long.
+    pub(super) fn sweep(&self) {
+        let mut idle = self.lock();
+        let mut kept = 0;
+        idle.lanes.retain(|_, connections| {
+            connections.retain(|(since, ready)| since.elapsed() < IDLE && !ready.sender.is_closed());
+            kept += connections.len();
+            !connections.is_empty()
+        });
+        idle.count = kept;
+    }
+}

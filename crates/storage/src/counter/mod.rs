@@ -1,0 +1,5 @@
+//! Counter stores.
+
+mod memory;
+
+pub use memory::MemoryCounters;

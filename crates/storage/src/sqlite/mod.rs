@@ -1,0 +1,288 @@
+//! The storage port on SQLite: one writer, some readers, write-ahead log.
+//!
+//! Writes go through one connection, each in an immediate transaction, so that the audit chain
+//! has one end and nothing waits for a lock in the middle. `synchronous = NORMAL` keeps committed
+//! rows over a crash of the process; `secure_delete` overwrites destroyed keys in the file.
+
+mod audit;
+mod credential;
+mod issuer;
+mod rows;
+mod tenant;
+mod token;
+mod usage;
+
+use std::{borrow::Cow, path::Path, time::Duration};
+
+use async_trait::async_trait;
+use keyferry_core::{
+    audit::{AuditChain, AuditDraft, AuditHead, AuditRow},
+    credential::{CredentialSummary, SealedCredential, TestResult},
+    id::{CredentialId, IssuerId, TenantId, TokenId},
+    issuer::Issuer,
+    port::store::{
+        AuditFilter, GroupBy, NewVersion, Page, PageRequest, Store, StoreError, StoredToken,
+        UsageGroup, UsageRow,
+    },
+    record::UsageRecord,
+    tenant::Tenant,
+    time::Timestamp,
+    token::Token,
+};
+use sqlx::{
+    Row, Sqlite, Transaction,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    },
+};
+
+/// How long an operation may wait for a connection before the store counts as away.
+const PATIENCE: Duration = Duration::from_millis(900);
+
+/// A store in a SQLite file.
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    chain: AuditChain,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if it is not there, and brings its tables up to date.
+    pub async fn open(path: &Path, chain: AuditChain) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(Duration::from_millis(800))
+            .pragma("secure_delete", "ON")
+            .pragma("trusted_schema", "OFF");
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(PATIENCE)
+                .connect_with(options.clone())
+        };
+        let writer = pool(1).await.map_err(away)?;
+        migrator().run(&writer).await.map_err(|error| StoreError::Away(error.to_string()))?;
+        Ok(Self { readers: pool(4).await.map_err(away)?, writer, chain })
+    }
+
+    async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(away)
+    }
+
+    /// Ends a change: its audit row, then the commit.
+    async fn commit(
+        &self,
+        mut tx: Transaction<'_, Sqlite>,
+        draft: AuditDraft,
+    ) -> Result<(), StoreError> {
+        audit::append(&self.chain, &mut tx, draft).await?;
+        tx.commit().await.map_err(away)
+    }
+}
+
+fn migrator() -> Migrator {
+    let init = Migration::new(
+        1,
+        Cow::Borrowed("init"),
+        MigrationType::Simple,
+        sqlx::SqlStr::from_static(include_str!("../../migrations/sqlite/0001_init.sql")),
+        false,
+    );
+    Migrator { migrations: Cow::Owned(vec![init]), ..Migrator::DEFAULT }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+fn away(error: sqlx::Error) -> StoreError {
+    StoreError::Away(error.to_string())
+}
+
+/// A broken uniqueness rule is a conflict, everything else means that the store is away.
+fn conflict(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |error| match &error {
+        sqlx::Error::Database(cause) if cause.is_unique_violation() => StoreError::Conflict(what),
+        _ => away(error),
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(away)
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = sqlx::query("SELECT value FROM settings WHERE name = ?")
+            .bind(name)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(away)?;
+        row.map(|row| row.try_get(0).map_err(away)).transpose()
+    }
+
+    async fn init_setting(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        sqlx::query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(name)
+            .bind(value)
+            .execute(&self.writer)
+            .await
+            .map_err(away)?;
+        Ok(self.setting(name).await?.unwrap_or_default())
+    }
+
+    async fn create_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError> {
+        self.tenant_create(tenant, audit).await
+    }
+    async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, StoreError> {
+        self.tenant_get(id).await
+    }
+    async fn tenants(&self, page: &PageRequest) -> Result<Page<Tenant>, StoreError> {
+        self.tenant_list(page).await
+    }
+    async fn update_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError> {
+        self.tenant_update(tenant, audit).await
+    }
+    async fn delete_tenant(&self, id: &TenantId, audit: AuditDraft) -> Result<(), StoreError> {
+        self.tenant_delete(id, audit).await
+    }
+
+    async fn create_credential(
+        &self,
+        credential: &SealedCredential,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        self.credential_create(credential, audit).await
+    }
+    async fn credentials(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<CredentialSummary>, StoreError> {
+        self.credential_list(tenant, page).await
+    }
+    async fn credential(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<CredentialSummary>, StoreError> {
+        self.credential_get(tenant, id).await
+    }
+    async fn sealed_credentials(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Vec<SealedCredential>, StoreError> {
+        self.credential_sealed(tenant).await
+    }
+    async fn rotate_credential(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        version: NewVersion<'_>,
+        audit: AuditDraft,
+    ) -> Result<CredentialSummary, StoreError> {
+        self.credential_rotate(tenant, id, version, audit).await
+    }
+    async fn revoke_credential(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        self.credential_revoke(tenant, id, audit).await
+    }
+    async fn record_test(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        test: TestResult,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        self.credential_tested(tenant, id, test, audit).await
+    }
+    async fn destroy_overlapped(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.credential_destroy_overlapped(now).await
+    }
+
+    async fn create_token(&self, token: &StoredToken, audit: AuditDraft) -> Result<(), StoreError> {
+        self.token_create(token, audit).await
+    }
+    async fn token(&self, id: &TokenId) -> Result<Option<StoredToken>, StoreError> {
+        self.token_get(id).await
+    }
+    async fn tokens(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Token>, StoreError> {
+        self.token_list(tenant, page).await
+    }
+    async fn revoke_token(
+        &self,
+        tenant: &TenantId,
+        id: &TokenId,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        self.token_revoke(tenant, id, audit).await
+    }
+
+    async fn create_issuer(&self, issuer: &Issuer, audit: AuditDraft) -> Result<(), StoreError> {
+        self.issuer_create(issuer, audit).await
+    }
+    async fn issuers(&self, tenant: &TenantId) -> Result<Vec<Issuer>, StoreError> {
+        self.issuer_list(tenant).await
+    }
+    async fn has_issuers(&self) -> Result<bool, StoreError> {
+        self.issuer_any().await
+    }
+    async fn delete_issuer(
+        &self,
+        tenant: &TenantId,
+        id: &IssuerId,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        self.issuer_delete(tenant, id, audit).await
+    }
+
+    async fn record_usage(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
+        self.usage_record(records).await
+    }
+    async fn usage(
+        &self,
+        tenant: &TenantId,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        group_by: &[GroupBy],
+    ) -> Result<Vec<UsageGroup>, StoreError> {
+        self.usage_sums(tenant, from, to, group_by).await
+    }
+    async fn usage_rows(
+        &self,
+        tenant: &TenantId,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        page: &PageRequest,
+    ) -> Result<Page<UsageRow>, StoreError> {
+        self.usage_list(tenant, from, to, page).await
+    }
+
+    async fn append_audit(&self, draft: AuditDraft) -> Result<(), StoreError> {
+        let tx = self.write().await?;
+        self.commit(tx, draft).await
+    }
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AuditRow>, StoreError> {
+        self.audit_list(filter, page).await
+    }
+    async fn audit_after(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.audit_from(seq, limit).await
+    }
+    async fn audit_head(&self) -> Result<Option<AuditHead>, StoreError> {
+        self.audit_end().await
+    }
+}
