@@ -2,17 +2,20 @@
 //!
 //! The way of a request, by folder:
 //!
-//! | | |
+//! | folder | holds |
 //! |---|---|
-//! | `http` | listeners, the ingress guard, the route table |
-//! | `gateway` | authenticate → admit → unseal → forward → relay → settle |
-//! | `upstream` | the one way out: dial, prove the name, put the key in |
-//! | `admin` | the control plane, one file an operation |
-//! | `custody` | who may seal and who may open |
-//! | `config`, `cli`, `telemetry` | around it |
+//! | [`http`] | listeners, the ingress guard, the route table |
+//! | [`gateway`] | authenticate → admit → unseal → forward → relay → settle |
+//! | [`upstream`] | the one way out: dial, prove the name, put the key in |
+//! | [`admin`] | the control plane, one file an operation |
+//! | [`custody`] | who may seal and who may open |
+//! | [`config`], [`cli`], [`telemetry`] | around it |
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod config;
 pub mod custody;
+pub mod gateway;
+pub mod http;
 pub mod telemetry;
 pub mod upstream;

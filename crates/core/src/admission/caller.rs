@@ -73,6 +73,11 @@ impl Caller {
         &self.name
     }
 
+    /// What it showed.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     /// The only models it may use.
     pub fn models(&self) -> Option<&[String]> {
         match &self.grant {

@@ -203,8 +203,8 @@ impl Pending {
 }
 
 impl Caller {
-    /// The claim this caller's token uses up.
-    fn claim(&self) -> Option<Claim> {
+    /// The one use of this caller's token, if it has only one.
+    pub fn claim(&self) -> Option<Claim> {
         match &self.grant {
             Grant::Token { .. } => None,
             Grant::Jwt { claim, .. } => Some(*claim),

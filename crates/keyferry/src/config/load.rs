@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use keyferry_core::mask;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -37,7 +38,9 @@ fn parse(
     File::deserialize(reader).map_err(|error| {
         let path = track.path().to_string();
         let path = if path == "." { name.to_owned() } else { path };
-        ConfigError::at(path, error)
+        // The library quotes wrong values, and a key may stand in the wrong place.
+        let message = error.to_string();
+        ConfigError::at(path, String::from_utf8_lossy(&mask::scrub(message.as_bytes(), None)))
     })
 }
 

@@ -1,0 +1,170 @@
+//! The context of an operation: who asks, from where, and whether it is theirs to ask.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, header, request::Parts};
+use keyferry_core::{
+    admission::{Caller, Grant},
+    audit::AuditDraft,
+    code::Code,
+    id::TenantId,
+    port::store::StoreError,
+    tenant::Tenant,
+    time::Timestamp,
+    token::{Role, TokenHash, looks_like_token},
+};
+use keyferry_envelope::SecretBytes;
+
+use super::{AdminState, problem::Failure};
+use crate::http::ClientAddr;
+
+/// Who asks.
+pub(super) enum Actor {
+    /// Whoever runs the gateway.
+    Operator,
+    /// Somebody of a tenant.
+    OfTenant(Caller),
+}
+
+/// One operation's context.
+pub(super) struct Context {
+    pub(super) state: Arc<AdminState>,
+    pub(super) actor: Actor,
+    pub(super) now: Timestamp,
+    /// The client's address, for the audit log and the limits by address.
+    pub(super) source: String,
+}
+
+impl FromRequestParts<Arc<AdminState>> for Context {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, Failure> {
+        let token = take_token(&mut parts.headers)?;
+        let actor = identify(state, &token).await?;
+        let source = match parts.extensions.get::<ClientAddr>() {
+            Some(ClientAddr(Some(ip))) => ip.to_string(),
+            _ => "local socket".to_owned(),
+        };
+        Ok(Self { state: Arc::clone(state), actor, now: state.clock.now(), source })
+    }
+}
+
+/// The token, from `Authorization: Bearer` or `X-Keyferry-Token`.
+fn take_token(headers: &mut HeaderMap) -> Result<SecretBytes, Failure> {
+    let none = || Failure::new(Code::Unauthorized, "No token. Send it as 'Authorization: Bearer …'.");
+    if let Some(value) = headers.remove("x-keyferry-token") {
+        return Ok(SecretBytes::new(value.as_bytes().to_vec()));
+    }
+    let value = headers.remove(header::AUTHORIZATION).ok_or_else(none)?;
+    let (scheme, token) = value.as_bytes().split_at_checked(7).ok_or_else(none)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer ") {
+        return Err(none());
+    }
+    Ok(SecretBytes::new(token.trim_ascii().to_vec()))
+}
+
+async fn identify(state: &AdminState, token: &SecretBytes) -> Result<Actor, Failure> {
+    let hash = TokenHash::of(token.expose());
+    // All are compared, so the time says nothing about which.
+    let operator = state.operators.iter().fold(false, |found, known| found | known.matches(&hash));
+    if operator {
+        return Ok(Actor::Operator);
+    }
+    if !looks_like_token(token.expose()) && !token.expose().contains(&b'.') {
+        return Err(Failure::new(Code::Unauthorized, "The token is not valid."));
+    }
+    Ok(Actor::OfTenant(state.key_test.caller(token).await?))
+}
+
+impl Context {
+    /// Only the operator may.
+    pub(super) fn operator(&self) -> Result<(), Failure> {
+        match self.actor {
+            Actor::Operator => Ok(()),
+            Actor::OfTenant(_) => Err(Failure::new(Code::Forbidden, "Only the operator may do this.")),
+        }
+    }
+
+    /// The operator may, and the tenant's own admins. To everybody else the tenant does not exist.
+    pub(super) async fn tenant(&self, id: &str) -> Result<Tenant, Failure> {
+        let missing = || Failure::not_found("tenant");
+        let id: TenantId = id.parse().map_err(|_| missing())?;
+        if let Actor::OfTenant(caller) = &self.actor {
+            if *caller.tenant() != id {
+                return Err(missing());
+            }
+            if !is_admin(caller) {
+                return Err(Failure::new(Code::Forbidden, "This needs a token with the role tenant_admin."));
+            }
+        }
+        self.state.store.tenant(&id).await?.ok_or_else(missing)
+    }
+
+    /// As [`Context::tenant`], and BYOK is on for it: the feature gate holds for every route that
+    /// brings keys in or uses them.
+    pub(super) async fn open_tenant(&self, id: &str) -> Result<Tenant, Failure> {
+        let tenant = self.tenant(id).await?;
+        if !self.state.policy.enabled {
+            return Err(Failure::new(Code::Disabled, "Bring-your-own-key is turned off on this gateway."));
+        }
+        if !tenant.byok_enabled {
+            return Err(Failure::new(
+                Code::Disabled,
+                "Bring-your-own-key is not enabled for this tenant. Its operator can turn it on (byok_enabled).",
+            ));
+        }
+        Ok(tenant)
+    }
+
+    /// Who asks, as it is written in the audit log.
+    pub(super) fn actor_name(&self) -> String {
+        match &self.actor {
+            Actor::Operator => "operator".to_owned(),
+            Actor::OfTenant(caller) => format!("token:{}", caller.name()),
+        }
+    }
+
+    /// The audit row of this operation.
+    pub(super) fn audit(
+        &self,
+        action: &'static str,
+        tenant: Option<&TenantId>,
+        target: &str,
+        detail: serde_json::Value,
+    ) -> AuditDraft {
+        AuditDraft {
+            at: self.now,
+            actor: self.actor_name(),
+            action,
+            tenant: tenant.map(|tenant| tenant.as_str().to_owned()),
+            target: target.to_owned(),
+            source: self.source.clone(),
+            detail,
+        }
+    }
+
+    /// A tenant's things were changed: views that were read before are no longer used.
+    pub(super) async fn changed(&self, tenant: &TenantId) -> Result<(), Failure> {
+        Ok(self.state.counters.move_epoch(tenant).await?)
+    }
+
+    /// The limit on key tests from one address.
+    pub(super) async fn draw_key_test(&self) -> Result<(), Failure> {
+        let name = format!("key_test/{}", self.source);
+        let wait = self.state.counters.draw(&name, self.state.policy.rates.key_test, self.now).await?;
+        let Some(wait) = wait else { return Ok(()) };
+        let mut failure = Failure::new(Code::RateLimited, "Too many key tests from this address. Wait, then try again.");
+        failure.0.retry_after = Some(wait.div_ceil(1000).max(1));
+        Err(failure)
+    }
+}
+
+fn is_admin(caller: &Caller) -> bool {
+    matches!(caller.grant(), Grant::Token { role: Role::TenantAdmin, .. })
+}
+
+/// A row that was asked for by an id that is none.
+pub(super) fn parse_id<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, Failure> {
+    text.parse().map_err(|_| Failure::from(StoreError::NotFound(what)))
+}

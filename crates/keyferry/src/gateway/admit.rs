@@ -1,0 +1,88 @@
+//! Admission: the program's part of the decision that `core::admission` makes.
+
+use keyferry_core::{
+    admission::{Admission, Asked, Caller, Conclusion, Denial, decide_on_view},
+    code::Code,
+    port::counter::{Decision, Plan},
+};
+use keyferry_envelope::SecretBytes;
+
+use super::{Gateway, Passage, authenticate::Authenticated, body::ReadBody, jwt, slots::Presented, views::away};
+use crate::http::Problem;
+
+/// How often a decision is repeated because the tenant was changed meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// A request that was let through, and whose it is.
+pub(super) struct Admitted {
+    pub(super) admission: Admission,
+    pub(super) caller: Caller,
+}
+
+impl Gateway {
+    /// Lets the request through, or says why not.
+    ///
+    /// The caller is proven on the same view that is decided on: when that turns out to be old,
+    /// both are done again, so a revoked token is refused from the next request on.
+    pub(super) async fn admit(
+        &self,
+        passage: &Passage<'_>,
+        presented: &Presented,
+        model: Option<&str>,
+        body: &ReadBody,
+    ) -> Result<Admitted, Problem> {
+        let provider = &passage.provider.id;
+        for _ in 0..ATTEMPTS {
+            let now = self.clock.now();
+            let Authenticated { caller, view } =
+                self.authenticator.authenticate(&self.views, &presented.token).await?;
+            if let Some(wanted) = caller.req_hash()
+                && !body.whole().is_some_and(|bytes| jwt::body_matches(wanted, bytes))
+            {
+                return Err(Problem::new(Code::HashMismatch, "The body is not the one this token was made for."));
+            }
+            let asked = Asked { provider, model, carries_key: presented.key.is_some() };
+            let pending = decide_on_view(&self.policy, &view.tenant, &caller, asked, now);
+            let plan = pending.plan(&self.policy, &view.tenant, &caller, provider, now);
+            let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;
+            match pending.conclude(decision) {
+                Conclusion::Admitted(admission) => return Ok(Admitted { admission, caller }),
+                Conclusion::Stale => self.views.forget(caller.tenant()),
+                Conclusion::Denied(denial) => {
+                    let mut problem = Problem::new(denial.code(), denial.to_string());
+                    problem.retry_after = denial.retry_after(now);
+                    return Err(problem);
+                }
+            }
+        }
+        Err(Problem::unavailable("The tenant is being changed."))
+    }
+
+    /// Proves a caller for something that is no request to a provider: no rate, no quota, but a
+    /// token with one use is used up, and the gate must be open.
+    pub(super) async fn identify(&self, token: &SecretBytes) -> Result<Caller, Problem> {
+        for _ in 0..ATTEMPTS {
+            let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
+            let plan = Plan {
+                tenant: caller.tenant(),
+                now: self.clock.now(),
+                epoch: view.tenant.epoch,
+                claim: caller.claim(),
+                take: None,
+            };
+            let denial = match self.counters.decide(&plan).await.map_err(|error| away(&error))? {
+                Decision::Stale(_) => {
+                    self.views.forget(caller.tenant());
+                    continue;
+                }
+                Decision::Replayed => Some(Denial::Replayed),
+                _ => view.tenant.gate(self.policy.enabled).err(),
+            };
+            return match denial {
+                None => Ok(caller),
+                Some(denial) => Err(Problem::new(denial.code(), denial.to_string())),
+            };
+        }
+        Err(Problem::unavailable("The tenant is being changed."))
+    }
+}

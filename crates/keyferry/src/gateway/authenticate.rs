@@ -1,0 +1,76 @@
+//! Authentication (A1): from a presented token to a caller.
+//!
+//! A token that is not ours is refused here and never goes further. All refusals say the same:
+//! which part was wrong helps only somebody who guesses.
+
+use std::sync::Arc;
+
+use keyferry_core::{
+    admission::Caller,
+    clock::Clock,
+    code::Code,
+    time::Timestamp,
+    token,
+};
+use keyferry_envelope::SecretBytes;
+
+use super::{
+    jwks::KeySets,
+    jwt,
+    views::{View, Views},
+};
+use crate::http::Problem;
+
+/// Proves callers.
+pub(super) struct Authenticator {
+    clock: Arc<dyn Clock>,
+    key_sets: KeySets,
+    replay_memory_lost_at: Option<Timestamp>,
+}
+
+/// A caller and the view of its tenant that it was proven on.
+pub(super) struct Authenticated {
+    pub(super) caller: Caller,
+    pub(super) view: Arc<View>,
+}
+
+pub(super) fn unauthorized() -> Problem {
+    Problem::new(Code::Unauthorized, "The token is not valid: unknown, expired, revoked or malformed.")
+}
+
+impl Authenticator {
+    pub(super) fn new(clock: Arc<dyn Clock>, key_sets: KeySets, replay_memory_lost_at: Option<Timestamp>) -> Self {
+        Self { clock, key_sets, replay_memory_lost_at }
+    }
+
+    /// Who presents this token.
+    pub(super) async fn authenticate(&self, views: &Views, presented: &SecretBytes) -> Result<Authenticated, Problem> {
+        let text = presented.expose();
+        if token::looks_like_token(text) {
+            return self.by_token(views, text).await;
+        }
+        self.by_jwt(views, text).await
+    }
+
+    async fn by_token(&self, views: &Views, text: &[u8]) -> Result<Authenticated, Problem> {
+        let read = token::read(text).ok_or_else(unauthorized)?;
+        let (view, stored) = views.of_token(&read.id).await?.ok_or_else(unauthorized)?;
+        if !stored.hash.matches(&read.hash) || !stored.token.is_live(self.clock.now()) {
+            return Err(unauthorized());
+        }
+        Ok(Authenticated { caller: Caller::of_token(&stored.token), view })
+    }
+
+    async fn by_jwt(&self, views: &Views, text: &[u8]) -> Result<Authenticated, Problem> {
+        let now = self.clock.now();
+        let unverified = jwt::Unverified::read(text).ok_or_else(unauthorized)?;
+        let view = views.of_tenant(unverified.tenant()).await?.ok_or_else(unauthorized)?;
+        for issuer in view.issuers.iter().filter(|issuer| unverified.names(issuer)) {
+            let Some(key) = self.key_sets.key(issuer, unverified.kid(), now).await else { continue };
+            if let Some(caller) = unverified.verify(issuer, &key, now, self.replay_memory_lost_at) {
+                return Ok(Authenticated { caller, view });
+            }
+        }
+        Err(unauthorized())
+    }
+}

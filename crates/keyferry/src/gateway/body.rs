@@ -1,0 +1,179 @@
+//! Request bodies: read whole, within limits of size, time and memory, and looked into.
+//!
+//! They are read whole because the model must be known before the request is admitted, and the
+//! hash of a token covers every byte. File uploads are the exception: they pass through.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{header, request::Parts};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use keyferry_core::{
+    body::{self, RequestFacts},
+    code::Code,
+    operation::{Operation, RequestBody},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::{
+    http::Problem,
+    upstream::ForwardBody,
+};
+
+/// The longest JSON body.
+const MAX_JSON: usize = 10 * 1024 * 1024;
+/// The longest form.
+const MAX_FORM: usize = 32 * 1024 * 1024;
+/// The longest file upload, which is not kept in memory.
+const MAX_UPLOAD: u64 = 512 * 1024 * 1024;
+/// From the first byte of a body to its last.
+const BODY_TIME: Duration = Duration::from_secs(60);
+/// What all bodies being read may take together, in KiB.
+const ROOM_KIB: usize = 512 * 1024;
+
+/// The memory that bodies may take together.
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM_KIB)))
+    }
+}
+
+/// A body that was read, or an upload that will pass through.
+pub(super) struct ReadBody {
+    /// What it says of itself.
+    pub(super) facts: RequestFacts,
+    content: Content,
+    /// How long the client took to send it.
+    pub(super) waited: Duration,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+enum Content {
+    Whole(Bytes),
+    Upload(Incoming),
+}
+
+impl ReadBody {
+    /// Its bytes; `None` for an upload.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Whole(bytes) => Some(bytes),
+            Content::Upload(_) => None,
+        }
+    }
+
+    /// What goes to the provider.
+    pub(super) fn into_forward(self) -> ForwardBody {
+        match self.content {
+            Content::Whole(bytes) if bytes.is_empty() => ForwardBody::Empty,
+            Content::Whole(bytes) => ForwardBody::Full(bytes),
+            Content::Upload(body) => ForwardBody::Upload { body, left: MAX_UPLOAD },
+        }
+    }
+}
+
+fn invalid(message: impl ToString) -> Problem {
+    Problem::new(Code::InvalidRequest, message.to_string())
+}
+
+fn too_large(limit: u64) -> Problem {
+    Problem::new(Code::RequestTooLarge, format!("The body is longer than {limit} bytes, the limit of this operation."))
+}
+
+/// Reads the body of an operation.
+pub(super) async fn read(
+    room: &Room,
+    operation: &Operation,
+    parts: &Parts,
+    incoming: Incoming,
+) -> Result<ReadBody, Problem> {
+    let started = Instant::now();
+    let declared = incoming.size_hint().exact();
+    let limit = match operation.body {
+        RequestBody::None => MAX_JSON,
+        RequestBody::Json => MAX_JSON,
+        RequestBody::Multipart => MAX_FORM,
+    };
+    if operation.name == "files.create" {
+        if declared.is_some_and(|length| length > MAX_UPLOAD) {
+            return Err(too_large(MAX_UPLOAD));
+        }
+        return Ok(ReadBody {
+            facts: RequestFacts::default(),
+            content: Content::Upload(incoming),
+            waited: Duration::ZERO,
+            _room: None,
+        });
+    }
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit as u64));
+    }
+    let permit = if incoming.is_end_stream() { None } else { Some(take_room(room, declared, limit)?) };
+    let bytes = timeout(BODY_TIME, collect(incoming, limit, declared))
+        .await
+        .map_err(|_| Problem { status: Some(408), ..invalid("The body came too slowly.") })??;
+    Ok(ReadBody {
+        facts: facts(operation, parts, &bytes)?,
+        content: Content::Whole(bytes),
+        waited: started.elapsed(),
+        _room: permit,
+    })
+}
+
+fn take_room(room: &Room, declared: Option<u64>, limit: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let kib = declared.unwrap_or(limit as u64).div_ceil(1024).max(1);
+    Arc::clone(&room.0)
+        .try_acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX))
+        .map_err(|_| Problem::unavailable("Too many large requests are being read."))
+}
+
+async fn collect(mut incoming: Incoming, limit: usize, declared: Option<u64>) -> Result<Bytes, Problem> {
+    let mut first = Bytes::new();
+    let mut all: Option<BytesMut> = None;
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|_| invalid("The body broke off, or is malformed."))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = all.as_ref().map_or(first.len(), BytesMut::len) + data.len();
+        if length > limit {
+            return Err(too_large(limit as u64));
+        }
+        if let Some(all) = &mut all {
+            all.extend_from_slice(&data);
+        } else if first.is_empty() {
+            first = data;
+        } else {
+            // More than one piece: from here on they are put together.
+            let capacity = declared.map_or(length * 2, |length| length as usize).max(length);
+            let mut together = BytesMut::with_capacity(capacity);
+            together.extend_from_slice(&first);
+            together.extend_from_slice(&data);
+            all = Some(together);
+        }
+    }
+    Ok(all.map_or(first, BytesMut::freeze))
+}
+
+fn facts(operation: &Operation, parts: &Parts, bytes: &Bytes) -> Result<RequestFacts, Problem> {
+    match operation.body {
+        RequestBody::None if bytes.is_empty() => Ok(RequestFacts::default()),
+        RequestBody::None => {
+            // Some SDKs send an empty object with commands.
+            body::read_json(bytes).map(|_| RequestFacts::default()).map_err(invalid)
+        }
+        RequestBody::Json => body::read_json(bytes).map_err(invalid),
+        RequestBody::Multipart => {
+            let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            body::read_multipart_model(content_type.unwrap_or_default(), bytes).map_err(invalid)
+        }
+    }
+}

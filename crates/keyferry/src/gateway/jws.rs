@@ -1,0 +1,145 @@
+//! Signatures of compact JWS (RFC 7515) and the public keys they are checked with (RFC 7517).
+//!
+//! Only three algorithms, none of them symmetric. Which one is the issuer's setting, never the
+//! token's choice; a key of another type is not even looked at.
+
+use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use keyferry_core::issuer::Algorithm;
+use serde::Deserialize;
+
+/// Keys in one set.
+const MAX_KEYS: usize = 32;
+
+/// A public key that can check signatures of one algorithm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicKey {
+    /// An uncompressed point on P-256.
+    Es256(Vec<u8>),
+    /// An Ed25519 key.
+    EdDsa(Vec<u8>),
+    /// Modulus and exponent, 2048 to 8192 bits.
+    Rs256 {
+        /// Big-endian.
+        n: Vec<u8>,
+        /// Big-endian.
+        e: Vec<u8>,
+    },
+}
+
+impl PublicKey {
+    /// Whether `signature` is this key's over `message`.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Es256(point) => UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
+                .verify(message, signature)
+                .is_ok(),
+            Self::EdDsa(key) => {
+                UnparsedPublicKey::new(&signature::ED25519, key).verify(message, signature).is_ok()
+            }
+            Self::Rs256 { n, e } => RsaPublicKeyComponents { n, e }
+                .verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signature)
+                .is_ok(),
+        }
+    }
+}
+
+/// The usable keys of a set, with their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySet(Vec<(Option<String>, PublicKey)>);
+
+/// Why a text is no key set.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeySetRefused {
+    /// It is not of the form.
+    #[error("is not a JSON Web Key Set (RFC 7517)")]
+    Malformed,
+    /// It has too many keys.
+    #[error("has more than {MAX_KEYS} keys")]
+    TooMany,
+    /// It has no key of the algorithm.
+    #[error("has no public key for the algorithm")]
+    NoneUsable,
+    /// Two of its keys share an id.
+    #[error("has two keys with the same kid")]
+    Ambiguous,
+}
+
+#[derive(Deserialize)]
+struct RawSet<'a> {
+    #[serde(borrow)]
+    keys: Vec<RawKey<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RawKey<'a> {
+    kty: &'a str,
+    kid: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<&'a str>,
+    alg: Option<&'a str>,
+    crv: Option<&'a str>,
+    x: Option<&'a str>,
+    y: Option<&'a str>,
+    n: Option<&'a str>,
+    e: Option<&'a str>,
+}
+
+impl KeySet {
+    /// Reads the keys of one algorithm out of a set; others are passed over.
+    pub fn read(text: &[u8], algorithm: Algorithm) -> Result<Self, KeySetRefused> {
+        let raw: RawSet<'_> = serde_json::from_slice(text).map_err(|_| KeySetRefused::Malformed)?;
+        if raw.keys.len() > MAX_KEYS {
+            return Err(KeySetRefused::TooMany);
+        }
+        let mut keys: Vec<(Option<String>, PublicKey)> = Vec::new();
+        for key in &raw.keys {
+            let Some(public) = key.public(algorithm) else { continue };
+            if keys.iter().any(|(kid, _)| *kid == key.kid) {
+                return Err(KeySetRefused::Ambiguous);
+            }
+            keys.push((key.kid.clone(), public));
+        }
+        if keys.is_empty() { Err(KeySetRefused::NoneUsable) } else { Ok(Self(keys)) }
+    }
+
+    /// The key of an id. Without an id the set must have exactly one key.
+    pub fn find(&self, kid: Option<&str>) -> Option<&PublicKey> {
+        match (kid, self.0.as_slice()) {
+            (None, [(_, only)]) => Some(only),
+            (None, _) => None,
+            (Some(kid), keys) => keys.iter().find(|(id, _)| id.as_deref() == Some(kid)).map(|(_, key)| key),
+        }
+    }
+}
+
+impl RawKey<'_> {
+    fn public(&self, algorithm: Algorithm) -> Option<PublicKey> {
+        let for_signatures = self.usage.is_none_or(|usage| usage == "sig");
+        let of_algorithm = self.alg.is_none_or(|alg| alg == algorithm.as_str());
+        if !for_signatures || !of_algorithm {
+            return None;
+        }
+        match (algorithm, self.kty, self.crv) {
+            (Algorithm::ES256, "EC", Some("P-256")) => {
+                let (x, y) = (bytes(self.x?, 32)?, bytes(self.y?, 32)?);
+                Some(PublicKey::Es256([&[4], x.as_slice(), &y].concat()))
+            }
+            (Algorithm::EdDSA, "OKP", Some("Ed25519")) => Some(PublicKey::EdDsa(bytes(self.x?, 32)?)),
+            (Algorithm::RS256, "RSA", None) => {
+                let (n, e) = (decode(self.n?)?, decode(self.e?)?);
+                (256..=1024).contains(&n.len()).then_some(PublicKey::Rs256 { n, e })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn bytes(text: &str, len: usize) -> Option<Vec<u8>> {
+    decode(text).filter(|bytes| bytes.len() == len)
+}
+
+/// Base64url without padding, in its one canonical form (RFC 7515 §2).
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}

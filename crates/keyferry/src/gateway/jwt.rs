@@ -1,0 +1,199 @@
+//! The policy for JWTs of tenants' issuers (RFC 7519, RFC 8725).
+//!
+//! A token is read strictly before it is verified, and nothing it says is believed until then
+//! except where to look: which tenant, which issuer, which key. Header parameters that would let
+//! the token bring its own key, or that must be understood (`crit`), are refused.
+
+use aws_lc_rs::digest;
+use keyferry_core::{
+    admission::{Caller, Grant},
+    id::TenantId,
+    issuer::Issuer,
+    port::counter::Claim,
+    time::Timestamp,
+};
+use serde::{Deserialize, Deserializer, de};
+
+use super::jws::{PublicKey, decode};
+
+/// The longest token, in bytes.
+const MAX_BYTES: usize = 8 * 1024;
+/// How far two clocks may differ, in seconds.
+pub(super) const SKEW: i64 = 30;
+/// The longest life of a token, in seconds.
+const MAX_LIFE: i64 = 3600;
+/// The longest token id.
+const MAX_JTI: usize = 255;
+
+/// A token that was read and not verified.
+pub(super) struct Unverified<'t> {
+    signed: &'t [u8],
+    signature: Vec<u8>,
+    header: Header,
+    claims: Claims,
+}
+
+/// Only these parameters; anything else that could change the meaning is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    alg: String,
+    kid: Option<Text<255>>,
+    #[serde(rename = "typ")]
+    _typ: Option<Text<32>>,
+    #[serde(rename = "cty")]
+    _cty: Option<de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: Text<512>,
+    aud: Audience,
+    tenant: TenantId,
+    exp: Seconds,
+    nbf: Option<Seconds>,
+    iat: Option<Seconds>,
+    jti: Text<MAX_JTI>,
+    sub: Option<Text<255>>,
+    #[serde(default)]
+    byok: Option<serde_json::Value>,
+    req_hash: Option<Text<128>>,
+}
+
+/// Non-empty text of at most so many bytes without control characters.
+struct Text<const MAX: usize>(String);
+
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() || text.len() > MAX || text.chars().any(char::is_control) {
+            return Err(de::Error::custom("not an acceptable text"));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// Whole seconds; no text, no fraction, no exponent, no negative number.
+struct Seconds(i64);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        let fits = i64::try_from(number).ok().filter(|&secs| secs < 1 << 40);
+        fits.map(Self).ok_or_else(|| de::Error::custom("not an acceptable time"))
+    }
+}
+
+/// One audience, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn includes(&self, wanted: &str) -> bool {
+        match self {
+            Self::One(one) => one == wanted,
+            Self::Many(many) => many.iter().any(|one| one == wanted),
+        }
+    }
+}
+
+impl<'t> Unverified<'t> {
+    /// Takes a compact token apart. `None` for everything that is not exactly of the form.
+    pub(super) fn read(text: &'t [u8]) -> Option<Self> {
+        if text.len() > MAX_BYTES {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let (signed, signature) = text.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        if claims.contains('.') {
+            return None;
+        }
+        Some(Self {
+            signed: signed.as_bytes(),
+            signature: decode(signature).filter(|bytes| !bytes.is_empty())?,
+            header: serde_json::from_slice(&decode(header)?).ok()?,
+            claims: serde_json::from_slice(&decode(claims)?).ok()?,
+        })
+    }
+
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.claims.tenant
+    }
+
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.header.kid.as_ref().map(|kid| kid.0.as_str())
+    }
+
+    /// Whether the token says that it is of this issuer, for this audience, under its algorithm.
+    pub(super) fn names(&self, issuer: &Issuer) -> bool {
+        self.claims.iss.0 == issuer.issuer
+            && self.claims.aud.includes(&issuer.audience)
+            && self.claims.tenant == issuer.tenant
+            && self.header.alg == issuer.algorithm.as_str()
+    }
+
+    /// Verifies the token; `None` if anything is wrong with it.
+    pub(super) fn verify(
+        &self,
+        issuer: &Issuer,
+        key: &PublicKey,
+        now: Timestamp,
+        replay_memory_lost_at: Option<Timestamp>,
+    ) -> Option<Caller> {
+        if !self.names(issuer) || !key.verifies(self.signed, &self.signature) {
+            return None;
+        }
+        self.check_times(now.secs(), replay_memory_lost_at.map(Timestamp::secs))?;
+        let claims = &self.claims;
+        let claim = Claim {
+            key: claim_key(issuer, &claims.jti.0),
+            until: Timestamp::from_secs(claims.exp.0 + SKEW),
+        };
+        let grant = Grant::Jwt {
+            issuer: issuer.id.clone(),
+            claim,
+            claims_byok: claims.byok.as_ref().is_some_and(|byok| *byok != serde_json::Value::Bool(false) && !byok.is_null()),
+            req_hash: claims.req_hash.as_ref().map(|hash| hash.0.clone()),
+        };
+        let subject = claims.sub.as_ref().map_or("", |sub| &sub.0);
+        Some(Caller::of_jwt(issuer.tenant.clone(), subject, grant))
+    }
+
+    fn check_times(&self, now: i64, lost_at: Option<i64>) -> Option<()> {
+        let claims = &self.claims;
+        let exp = claims.exp.0;
+        let alive = now < exp + SKEW && exp <= now + MAX_LIFE + SKEW;
+        let begun = claims.nbf.as_ref().is_none_or(|nbf| nbf.0 <= now + SKEW);
+        let issued = claims.iat.as_ref().is_none_or(|iat| {
+            iat.0 <= now + SKEW && iat.0 < exp && exp - iat.0 <= MAX_LIFE
+        });
+        // Earlier uses were forgotten: what could have been used before must not be used again.
+        let fresh = lost_at.is_none_or(|lost| claims.iat.as_ref().is_some_and(|iat| iat.0 >= lost + SKEW));
+        (alive && begun && issued && fresh).then_some(())
+    }
+}
+
+/// The name of a token's one use: by issuer and tenant, so that nobody can use up another's.
+fn claim_key(issuer: &Issuer, jti: &str) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [issuer.tenant.as_str(), issuer.issuer.as_str(), jti] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(context.finish().as_ref());
+    key
+}
+
+/// Whether a body is the one a token was made for: `sha256:<64 hex>`, compared in constant time.
+pub(super) fn body_matches(req_hash: &str, body: &[u8]) -> bool {
+    let Some(hex) = req_hash.strip_prefix("sha256:") else { return false };
+    let Ok(wanted) = data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else { return false };
+    let found = digest::digest(&digest::SHA256, body);
+    aws_lc_rs::constant_time::verify_slices_are_equal(&wanted, found.as_ref()).is_ok()
+}

@@ -1,0 +1,115 @@
+//! Testing a key: one request that costs nothing, and a verdict in ten states.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::{BodyExt, Limited};
+use keyferry_core::{
+    admission::Caller,
+    dialect::Dialect,
+    id::TenantId,
+    provider::Provider,
+    verdict::{KeyStatus, classify},
+};
+use keyferry_envelope::{ApiKey, SecretBytes};
+use tokio::time::timeout;
+
+use super::{Gateway, parse_key, slots::PlacedKey, views::away};
+use crate::{
+    http::Problem,
+    telemetry::metrics,
+    upstream::{Call, ForwardBody, Lane, UpstreamError},
+};
+
+/// How long a test may take.
+const TEST_TIME: Duration = Duration::from_secs(10);
+const MAX_BODY: usize = 2 * 1024 * 1024;
+
+/// The gateway's one service to the control plane: it tests keys, and never shows one.
+#[derive(Clone)]
+pub struct KeyTest(Arc<Gateway>);
+
+/// The verdict on a key.
+#[derive(Clone, Copy, Debug)]
+pub struct TestedKey {
+    /// In which state it was found.
+    pub status: KeyStatus,
+}
+
+impl KeyTest {
+    /// Over a gateway.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self(gateway)
+    }
+
+    /// Tests a stored key. `None` if the tenant has no active credential of this id.
+    pub async fn stored(&self, tenant: &TenantId, credential: &str) -> Result<Option<TestedKey>, Problem> {
+        let gateway = &self.0;
+        // Straight from the store: a test right after a rotation must test the new key.
+        gateway.views.forget(tenant);
+        let Some(view) = gateway.views.of_tenant(tenant).await? else { return Ok(None) };
+        let found = view.tenant.credentials.iter().find(|one| one.summary.id.as_str() == credential);
+        let Some(found) = found else { return Ok(None) };
+        let Some(provider) = gateway.providers.get(found.summary.provider.as_str()) else { return Ok(None) };
+        let key = gateway.unsealer.open(found, provider).map_err(|error| away(&error))?;
+        let placed = PlacedKey { slot: provider.auth_slot(), key: Arc::new(key) };
+        Ok(Some(self.run(tenant, provider, placed).await))
+    }
+
+    /// Tests a key that came with the request.
+    pub async fn carried(&self, tenant: &TenantId, provider: &Provider, value: &[u8]) -> Result<TestedKey, Problem> {
+        let placed = PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? };
+        Ok(self.run(tenant, provider, placed).await)
+    }
+
+    /// Who presents this token, its one use claimed if it has only one.
+    pub async fn caller(&self, token: &SecretBytes) -> Result<Caller, Problem> {
+        self.0.identify(token).await
+    }
+
+    async fn run(&self, tenant: &TenantId, provider: &Provider, placed: PlacedKey) -> TestedKey {
+        let status = match timeout(TEST_TIME, self.ask(tenant, provider, &placed)).await {
+            Ok(Ok((status, body))) => classify(provider.dialect, status, &body),
+            Ok(Err(_)) | Err(_) => KeyStatus::Unreachable,
+        };
+        let usable = matches!(status, KeyStatus::Ok | KeyStatus::OkRestricted | KeyStatus::RateLimited);
+        metrics::key_tested(provider.id.as_str(), status.as_str(), usable);
+        let event = if usable { "byok_key_test_success" } else { "byok_key_test_failed" };
+        tracing::info!(event, tenant = %tenant, provider = %provider.id, status = status.as_str());
+        TestedKey { status }
+    }
+
+    async fn ask(
+        &self,
+        tenant: &TenantId,
+        provider: &Provider,
+        placed: &PlacedKey,
+    ) -> Result<(u16, Bytes), UpstreamError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static("keyferry"));
+        let path = match provider.dialect {
+            Dialect::OpenAi => provider.upstream_path("/v1/models"),
+            Dialect::Anthropic => {
+                headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+                provider.upstream_path("/v1/models?limit=1")
+            }
+            Dialect::Gemini => provider.upstream_path("/v1beta/models?pageSize=1"),
+        };
+        let call = Call {
+            lane: Lane { provider: provider.id.clone(), tenant: Some(tenant.clone()) },
+            host: provider.host().clone(),
+            method: Method::GET,
+            path,
+            headers,
+            body: ForwardBody::Empty,
+            key: Some((placed.slot, Arc::<ApiKey>::clone(&placed.key))),
+        };
+        let answer = self.0.upstream.send(call).await?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
+        Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))
+    }
+}

@@ -1,0 +1,196 @@
+//! The data plane: one way through, each step handing its proof to the next.
+//!
+//! ```text
+//! Clean request ─► slots ⇒ Presented ─► authenticate ⇒ Caller ─► admit ⇒ Admission
+//!   ─► unseal ⇒ ApiKey ─► forward ⇒ provider's answer ─► relay ⇒ Relay + Settlement
+//! ```
+//!
+//! Nothing points back up: `relay` never sees a key, `forward` never sees the store, and a
+//! [`Settlement`] writes exactly one row however the request ends.
+
+mod admit;
+mod authenticate;
+mod body;
+mod forward;
+mod jwks;
+mod jws;
+mod jwt;
+mod keytest;
+mod path;
+mod record;
+mod relay;
+mod settle;
+mod slots;
+mod sse;
+mod views;
+
+use std::{sync::Arc, time::Instant};
+
+use http::{HeaderValue, Response};
+use keyferry_core::{
+    admission::{KeyChoice, Policy},
+    clock::Clock,
+    code::Code,
+    id::RequestId,
+    port::{counter::Counters, store::Store},
+    provider::{Provider, Providers},
+    time::Timestamp,
+};
+use keyferry_envelope::{ApiKey, Entropy};
+pub use jws::KeySet;
+pub use keytest::{KeyTest, TestedKey};
+pub use record::Recorder;
+pub use relay::Relay;
+
+use self::{authenticate::Authenticator, settle::Settlement, slots::Presented, views::Views};
+use crate::{
+    custody::Unsealer,
+    http::{AnswerBody, Clean, Form, Problem},
+    telemetry::metrics,
+    upstream::UpstreamClient,
+};
+
+/// What the data plane needs.
+pub struct Gateway {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    policy: Policy,
+    providers: Arc<Providers>,
+    counters: Arc<dyn Counters>,
+    views: Views,
+    authenticator: Authenticator,
+    unsealer: Unsealer,
+    upstream: Arc<UpstreamClient>,
+    recorder: Recorder,
+    bodies: body::Room,
+}
+
+/// The parts a gateway is made of.
+#[expect(missing_docs, reason = "each is what its type says")]
+pub struct Parts {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub policy: Policy,
+    pub providers: Arc<Providers>,
+    pub store: Arc<dyn Store>,
+    pub counters: Arc<dyn Counters>,
+    pub unsealer: Unsealer,
+    pub upstream: Arc<UpstreamClient>,
+    pub recorder: Recorder,
+    /// When earlier uses of token ids were forgotten, if they were.
+    pub replay_memory_lost_at: Option<Timestamp>,
+}
+
+/// One request on its way.
+struct Passage<'a> {
+    id: &'a RequestId,
+    provider: &'a Provider,
+    operation: &'static keyferry_core::operation::Operation,
+    started: Instant,
+}
+
+impl Gateway {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let jwks = jwks::KeySets::new(Arc::clone(&parts.upstream));
+        Arc::new(Self {
+            views: Views::new(parts.store, Arc::clone(&parts.counters)),
+            authenticator: Authenticator::new(Arc::clone(&parts.clock), jwks, parts.replay_memory_lost_at),
+            clock: parts.clock,
+            entropy: parts.entropy,
+            policy: parts.policy,
+            providers: parts.providers,
+            counters: parts.counters,
+            unsealer: parts.unsealer,
+            upstream: parts.upstream,
+            recorder: parts.recorder,
+            bodies: body::Room::default(),
+        })
+    }
+
+    /// The configured providers.
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// Serves one request to a provider's surface; `below` is the path after the provider's name.
+    pub async fn serve(self: &Arc<Self>, request: Clean, provider: &Provider, below: &str) -> Response<AnswerBody> {
+        let started = Instant::now();
+        let id = RequestId::make(self.clock.now(), &*self.entropy);
+        let _in_flight = metrics::in_flight();
+        let mut answer = match self.pass(request, provider, below, &id, started).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                metrics::denied(problem.code.as_str());
+                tracing::info!(event = "request_denied", request_id = %id, provider = %provider.id,
+                    code = problem.code.as_str(), status = problem.status().as_u16());
+                own_error(&problem, provider, &id)
+            }
+        };
+        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+            answer.headers_mut().insert("x-keyferry-request-id", value);
+        }
+        answer
+    }
+
+    async fn pass(
+        self: &Arc<Self>,
+        request: Clean,
+        provider: &Provider,
+        below: &str,
+        id: &RequestId,
+        started: Instant,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let (mut parts, incoming) = request.into_parts();
+        let presented = slots::read(&mut parts.headers, provider)?;
+        // Who asks comes before what is asked: a stranger learns nothing about the surface.
+        self.authenticator.authenticate(&self.views, &presented.token).await?;
+        let target = path::find(provider, &parts.method, below, parts.uri.query())?;
+        let passage = Passage { id, provider, operation: target.operation, started };
+        let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
+        let model = body.facts.model.as_deref().or(target.model);
+        let permit = self.recorder.reserve()?;
+        let admitted = self.admit(&passage, &presented, model, &body).await?;
+        let settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
+        let key = self.unseal(&passage, presented, &admitted.admission.key)?;
+        Ok(self.forward(passage, target, parts, body, key, settlement).await)
+    }
+
+    /// The one step that turns an admission into a key.
+    fn unseal(
+        &self,
+        passage: &Passage<'_>,
+        presented: Presented,
+        choice: &KeyChoice,
+    ) -> Result<slots::PlacedKey, Problem> {
+        match choice {
+            KeyChoice::Carried => presented
+                .key
+                .ok_or_else(|| Problem::new(Code::KeyNotFound, "The request brought no key for this provider.")),
+            KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider) {
+                Ok(key) => Ok(slots::PlacedKey { slot: passage.provider.auth_slot(), key: Arc::new(key) }),
+                Err(error) => {
+                    tracing::error!(event = "credential_unreadable", %error, request_id = %passage.id,
+                        tenant = %credential.summary.tenant, credential = %credential.summary.id);
+                    Err(Problem::unavailable("The stored key cannot be opened. No other key was used in its place."))
+                }
+            },
+        }
+    }
+}
+
+/// Reads a key that a client sent.
+fn parse_key(value: &[u8]) -> Result<Arc<ApiKey>, Problem> {
+    let secret = keyferry_envelope::SecretBytes::new(value.to_vec());
+    ApiKey::parse(secret).map(Arc::new).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))
+}
+
+/// One of our own errors, with the headers that the SDKs read into their exceptions.
+fn own_error(problem: &Problem, provider: &Provider, id: &RequestId) -> Response<AnswerBody> {
+    let mut answer = problem.answer(Form::Native(provider.dialect), id.as_str());
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        answer.headers_mut().insert("x-request-id", value.clone());
+        answer.headers_mut().insert("request-id", value);
+    }
+    answer
+}

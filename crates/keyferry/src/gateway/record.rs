@@ -1,0 +1,78 @@
+//! The recorder: usage rows on their way to the store, many in one transaction.
+//!
+//! Room for a row is reserved before a request is admitted, so a row that must be written can
+//! always be written: when the store is away for so long that the room is used up, new requests
+//! are refused instead. The last byte of an answer waits for its row.
+
+use std::{sync::Arc, time::Duration};
+
+use keyferry_core::{port::store::Store, record::UsageRecord};
+use tokio::sync::{
+    mpsc::{self, OwnedPermit},
+    oneshot,
+};
+
+use crate::{http::Problem, telemetry::metrics};
+
+/// Rows that may wait for the store.
+const ROOM: usize = 16 * 1024;
+/// Rows in one transaction.
+const BATCH: usize = 256;
+
+type Entry = (UsageRecord, oneshot::Sender<()>);
+
+/// Where rows are handed in.
+#[derive(Clone)]
+pub struct Recorder(mpsc::Sender<Entry>);
+
+/// Room for one row.
+pub(super) struct Permit(OwnedPermit<Entry>);
+
+/// Answers when the row is in the store.
+pub(super) type Written = oneshot::Receiver<()>;
+
+impl Recorder {
+    /// Starts to write rows; the handle ends when every recorder and permit is gone and all is written.
+    pub fn start(store: Arc<dyn Store>) -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, receiver) = mpsc::channel(ROOM);
+        (Self(sender), tokio::spawn(write(store, receiver)))
+    }
+
+    /// Room for one row, or the store has been away for too long.
+    pub(super) fn reserve(&self) -> Result<Permit, Problem> {
+        self.0
+            .clone()
+            .try_reserve_owned()
+            .map(Permit)
+            .map_err(|_| Problem::unavailable("Usage cannot be recorded at the moment."))
+    }
+}
+
+impl Permit {
+    /// Hands in the row.
+    pub(super) fn write(self, record: UsageRecord) -> Written {
+        metrics::request_ended(&record);
+        let (done, written) = oneshot::channel();
+        self.0.send((record, done));
+        written
+    }
+}
+
+async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        let (records, done): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let mut pause = Duration::from_millis(50);
+        while let Err(error) = store.record_usage(&records).await {
+            tracing::error!(event = "usage_not_written", %error, rows = records.len() + waiting.len());
+            metrics::usage_waiting(records.len() + waiting.len());
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+        metrics::usage_waiting(waiting.len());
+        for done in done {
+            // Nobody waits when the client went away.
+            let _ = done.send(());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Settlement: what a request consumed, written exactly once however it ends.
+//!
+//! Whoever holds the settlement ends it with an outcome. If it is dropped instead, the client went
+//! away, and that is the outcome.
+
+use std::time::{Duration, Instant};
+
+use keyferry_core::{
+    admission::KeyChoice,
+    meter::Metered,
+    record::{Outcome, UsageRecord},
+    time::Timestamp,
+    usage::{TokenUsage, UsageSource, estimate_tokens},
+};
+
+use super::{
+    Passage,
+    admit::Admitted,
+    body::ReadBody,
+    record::{Permit, Written},
+};
+
+/// The open account of one request.
+pub(super) struct Settlement {
+    record: UsageRecord,
+    permit: Option<Permit>,
+    admitted: Instant,
+    request_bytes: usize,
+    pub(super) overhead: Duration,
+}
+
+impl Settlement {
+    pub(super) fn new(
+        passage: &Passage<'_>,
+        admitted: &Admitted,
+        model: Option<&str>,
+        body: &ReadBody,
+        now: Timestamp,
+        permit: Permit,
+    ) -> Self {
+        let credential_id = match &admitted.admission.key {
+            KeyChoice::Held(credential) => Some(credential.summary.id.clone()),
+            KeyChoice::Carried => None,
+        };
+        let overhead = passage.started.elapsed().saturating_sub(body.waited);
+        Self {
+            record: UsageRecord {
+                request_id: passage.id.clone(),
+                at: now,
+                tenant: admitted.caller.tenant().clone(),
+                caller: admitted.caller.name().to_owned(),
+                provider: passage.provider.id.clone(),
+                model: model.map(str::to_owned),
+                operation: passage.operation.name,
+                credential: admitted.admission.key.mode(),
+                credential_id,
+                accounting: admitted.admission.reservation.accounting,
+                status: 499,
+                outcome: Outcome::Cancelled,
+                usage: TokenUsage::default(),
+                usage_source: UsageSource::None,
+                latency_ms: 0,
+                overhead_us: u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
+            },
+            permit: Some(permit),
+            admitted: Instant::now(),
+            request_bytes: body.whole().map_or(0, <[u8]>::len),
+            overhead,
+        }
+    }
+
+    /// What is known of the request so far.
+    pub(super) fn record(&self) -> &UsageRecord {
+        &self.record
+    }
+
+    /// The status that goes to the client.
+    pub(super) fn answered(&mut self, status: u16) {
+        self.record.status = status;
+    }
+
+    /// Takes over what a meter found.
+    pub(super) fn metered(&mut self, metered: Metered) {
+        self.record.usage = metered.usage;
+        self.record.usage_source = metered.source;
+        if metered.source == UsageSource::Estimated && metered.usage.input == 0 {
+            self.record.usage.input = estimate_tokens(self.request_bytes);
+        }
+        if let Some(model) = metered.model {
+            self.record.model = Some(model);
+        }
+    }
+
+    /// Ends the account.
+    pub(super) fn end(mut self, outcome: Outcome) -> Option<Written> {
+        self.record.outcome = outcome;
+        self.write()
+    }
+
+    fn write(&mut self) -> Option<Written> {
+        let permit = self.permit.take()?;
+        self.record.latency_ms = u64::try_from(self.admitted.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let record = &self.record;
+        tracing::info!(event = "request_served", request_id = %record.request_id, tenant = %record.tenant,
+            provider = %record.provider, operation = record.operation, credential = record.credential.as_str(),
+            status = record.status, outcome = record.outcome.as_str(), latency_ms = record.latency_ms,
+            overhead_us = record.overhead_us);
+        Some(permit.write(record.clone()))
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        self.write();
+    }
+}

@@ -1,0 +1,314 @@
+//! The slots in which secrets arrive, and which of them means what.
+//!
+//! The gateway's token may stand in any SDK's key slot, or in `X-Keyferry-Token`; then the
+//! provider's own slot may carry the caller's provider key. All of these headers are taken out
+//! here: none is left for a later step to pass on by mistake.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use keyferry_core::{
+    code::Code,
+    headers,
+    provider::{AuthSlot, Provider},
+    token,
+};
+use keyferry_envelope::{ApiKey, SecretBytes};
+use serde::Deserialize;
+
+use super::parse_key;
+use crate::http::Problem;
+
+/// What a request showed.
+pub(super) struct Presented {
+    /// The gateway token or JWT.
+    pub(super) token: SecretBytes,
+    /// A key for the provider, if it brought one.
+    pub(super) key: Option<PlacedKey>,
+}
+
+/// A key and the header it goes into.
+pub(super) struct PlacedKey {
+    pub(super) slot: AuthSlot,
+    pub(super) key: Arc<ApiKey>,
+}
+
+const SLOTS: [AuthSlot; 3] = [AuthSlot::Bearer, AuthSlot::XApiKey, AuthSlot::XGoogApiKey];
+
+/// Takes every secret out of the headers and says which is which.
+pub(super) fn read(headers: &mut HeaderMap, provider: &Provider) -> Result<Presented, Problem> {
+    let mut taken = Taken::from(headers)?;
+    let (token, in_slot) = match taken.token.take() {
+        Some(token) => (token, own_key(&mut taken, provider)?),
+        None => (slot_token(&mut taken)?, None),
+    };
+    if taken.modes + usize::from(in_slot.is_some()) > 1 {
+        return Err(two_modes());
+    }
+    if taken.unserved {
+        return Err(Problem::new(
+            Code::Disabled,
+            "Keys in this mode are not accepted by this gateway. No other key was used in its place.",
+        ));
+    }
+    let key = match (in_slot, taken.byok_key, taken.byok_keys) {
+        (Some(key), ..) => Some(key),
+        (None, Some(value), _) => Some(placed(provider, value.as_bytes())?),
+        (None, None, Some(value)) => from_map(provider, value.as_bytes())?,
+        (None, None, None) => None,
+    };
+    Ok(Presented { token, key })
+}
+
+fn two_modes() -> Problem {
+    Problem::new(Code::InvalidRequest, "The request brings keys in two ways. Use one of them.")
+}
+
+/// The secrets of a request, out of its headers.
+struct Taken {
+    token: Option<SecretBytes>,
+    slots: Vec<(AuthSlot, HeaderValue)>,
+    byok_key: Option<HeaderValue>,
+    byok_keys: Option<HeaderValue>,
+    /// How many ways of bringing a key were used, besides the provider's own slot.
+    modes: usize,
+    /// A way was used that this gateway does not serve.
+    unserved: bool,
+}
+
+impl Taken {
+    fn from(headers: &mut HeaderMap) -> Result<Self, Problem> {
+        let mut one = |name: &'static str| take_one(headers, name);
+        let token = one("x-keyferry-token")?;
+        let byok_key = one("x-byok-key")?;
+        let byok_keys = one("x-byok-keys")?;
+        let session = one("x-encrypted-key")?.is_some() | one("x-session-key")?.is_some();
+        let sealed = one("x-sealed-key")?.is_some();
+        let mut slots = Vec::new();
+        for slot in SLOTS {
+            if let Some(value) = one(slot.header())? {
+                slots.push((slot, value));
+            }
+        }
+        debug_assert!(headers::SECRET.iter().all(|name| !headers.contains_key(*name)));
+        let modes = [byok_key.is_some(), byok_keys.is_some(), session, sealed].into_iter().filter(|&m| m).count();
+        Ok(Self {
+            token: token.map(|value| SecretBytes::new(value.as_bytes().to_vec())),
+            slots,
+            byok_key,
+            byok_keys,
+            modes,
+            unserved: session || sealed,
+        })
+    }
+}
+
+fn take_one(headers: &mut HeaderMap, name: &'static str) -> Result<Option<HeaderValue>, Problem> {
+    let name = HeaderName::from_static(name);
+    let mut values = headers.get_all(&name).iter();
+    let (first, second) = (values.next(), values.next());
+    if first.is_some() && second.is_some() {
+        return Err(Problem::new(Code::InvalidRequest, format!("The header {name} stands more than once.")));
+    }
+    Ok(headers.remove(name))
+}
+
+/// The secret in a slot's value: `Bearer` is optional in form, but nothing else may stand there.
+fn secret_of(slot: AuthSlot, value: &HeaderValue) -> Result<&[u8], Problem> {
+    let bytes = value.as_bytes();
+    if slot != AuthSlot::Bearer {
+        return Ok(bytes);
+    }
+    match bytes.split_at_checked(7) {
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(secret.trim_ascii()),
+        _ => Err(Problem::new(Code::Unauthorized, "The header Authorization must say: Bearer, a space, the token.")),
+    }
+}
+
+/// The token, where no header of its own carries it.
+fn slot_token(taken: &mut Taken) -> Result<SecretBytes, Problem> {
+    let mut found: Option<SecretBytes> = None;
+    for (slot, value) in taken.slots.drain(..) {
+        let secret = SecretBytes::new(secret_of(slot, &value)?.to_vec());
+        match &found {
+            Some(other) if !other.ct_eq(&secret) => {
+                return Err(Problem::new(
+                    Code::InvalidRequest,
+                    "Two key headers with different values. Send the gateway token in X-Keyferry-Token \
+                     and the provider's key in its own header, or the token alone.",
+                ));
+            }
+            _ => found = Some(secret),
+        }
+    }
+    found.filter(|token| !token.expose().is_empty()).ok_or_else(|| {
+        Problem::new(
+            Code::Unauthorized,
+            "No token. Use the gateway token as the SDK's API key, or send it in X-Keyferry-Token.",
+        )
+    })
+}
+
+/// The caller's own key in the provider's slot, where the token came in its own header.
+fn own_key(taken: &mut Taken, provider: &Provider) -> Result<Option<PlacedKey>, Problem> {
+    let mut found: Option<PlacedKey> = None;
+    for (slot, value) in taken.slots.drain(..) {
+        let secret = secret_of(slot, &value)?;
+        // SDKs insist on a key: one that sends the gateway token twice means it once.
+        if secret.is_empty() || token::looks_like_token(secret) {
+            continue;
+        }
+        if !provider.own_slots().contains(&slot) {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                format!("The header {} is not where {} expects a key.", slot.header(), provider.id),
+            ));
+        }
+        let key = parse_key(secret)?;
+        match &found {
+            Some(other) if !other.key.ct_eq(&key) => return Err(two_modes()),
+            _ => found = Some(PlacedKey { slot, key }),
+        }
+    }
+    Ok(found)
+}
+
+fn placed(provider: &Provider, value: &[u8]) -> Result<PlacedKey, Problem> {
+    if token::looks_like_token(value) {
+        return Err(Problem::new(Code::InvalidRequest, "A gateway token stands where a provider's key belongs."));
+    }
+    Ok(PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? })
+}
+
+/// The key for this provider in `X-BYOK-Keys`. The others are read over, never copied.
+fn from_map(provider: &Provider, value: &[u8]) -> Result<Option<PlacedKey>, Problem> {
+    let malformed = || {
+        Problem::new(Code::InvalidRequest, "X-BYOK-Keys must be a JSON object of provider names and keys.")
+    };
+    let map: KeyMap<'_> = serde_json::from_slice(value).map_err(|_| malformed())?;
+    let mut found = None;
+    for (name, key) in map.0 {
+        if name == provider.id.as_str() {
+            if found.is_some() {
+                return Err(malformed());
+            }
+            found = Some(placed(provider, key.as_bytes())?);
+        }
+    }
+    Ok(found)
+}
+
+/// A JSON object of texts, borrowed from the header: keys have no escapes, so nothing is copied.
+struct KeyMap<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'de> Deserialize<'de> for KeyMap<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = KeyMap<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of texts")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<KeyMap<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(KeyMap(entries))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyferry_core::provider::Providers;
+
+    const TOKEN: &str = "sk-kf-token";
+    const KEY: &str = "sk-provider-key-0123456789";
+
+    fn read_with(provider: &str, headers: &[(&'static str, &str)]) -> Result<Presented, Problem> {
+        let providers = Providers::built_in();
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("header"));
+        }
+        let presented = read(&mut map, providers.get(provider).expect("built in"));
+        if presented.is_ok() {
+            assert!(map.is_empty(), "a secret header was left");
+        }
+        presented
+    }
+
+    fn key_of(presented: &Presented) -> Option<(AuthSlot, &[u8])> {
+        presented.key.as_ref().map(|placed| (placed.slot, placed.key.expose()))
+    }
+
+    #[test]
+    fn the_token_is_found_in_every_slot() {
+        let bearer = format!("Bearer {TOKEN}");
+        for (name, value) in
+            [("authorization", bearer.as_str()), ("x-api-key", TOKEN), ("x-goog-api-key", TOKEN), ("x-keyferry-token", TOKEN)]
+        {
+            for provider in ["openai", "anthropic", "gemini"] {
+                let presented = read_with(provider, &[(name, value)]).expect("accepted");
+                assert_eq!(presented.token.expose(), TOKEN.as_bytes());
+                assert!(presented.key.is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn with_the_token_apart_the_own_slot_carries_the_key() {
+        let bearer = format!("Bearer {KEY}");
+        for (provider, name, value, slot) in [
+            ("openai", "authorization", bearer.as_str(), AuthSlot::Bearer),
+            ("anthropic", "authorization", bearer.as_str(), AuthSlot::Bearer),
+            ("anthropic", "x-api-key", KEY, AuthSlot::XApiKey),
+            ("gemini", "x-goog-api-key", KEY, AuthSlot::XGoogApiKey),
+        ] {
+            let presented = read_with(provider, &[("x-keyferry-token", TOKEN), (name, value)]).expect("accepted");
+            assert_eq!(key_of(&presented), Some((slot, KEY.as_bytes())), "{provider} {name}");
+        }
+    }
+
+    #[test]
+    fn a_key_may_come_by_name_and_others_are_ignored() {
+        let map = format!(r#"{{"openai": "{KEY}", "gemini": "other-key-0123"}}"#);
+        let presented = read_with("openai", &[("x-api-key", TOKEN), ("x-byok-keys", &map)]).expect("accepted");
+        assert_eq!(key_of(&presented), Some((AuthSlot::Bearer, KEY.as_bytes())));
+        let presented = read_with("anthropic", &[("x-api-key", TOKEN), ("x-byok-keys", &map)]).expect("accepted");
+        assert!(presented.key.is_none());
+    }
+
+    #[test]
+    fn two_ways_or_two_values_are_refused() {
+        let map = format!(r#"{{"openai": "{KEY}"}}"#);
+        let bearer = format!("Bearer {KEY}");
+        for headers in [
+            vec![("authorization", bearer.as_str()), ("x-api-key", TOKEN)],
+            vec![("x-api-key", TOKEN), ("x-byok-key", KEY), ("x-byok-keys", map.as_str())],
+            vec![("x-keyferry-token", TOKEN), ("authorization", bearer.as_str()), ("x-byok-key", KEY)],
+            vec![("x-keyferry-token", TOKEN), ("authorization", bearer.as_str()), ("x-byok-keys", "{}")],
+            vec![("x-api-key", TOKEN), ("x-byok-key", KEY), ("x-sealed-key", "v=1")],
+            vec![("x-keyferry-token", TOKEN), ("x-goog-api-key", KEY)],
+            vec![("x-api-key", TOKEN), ("x-api-key", TOKEN)],
+            vec![("x-api-key", TOKEN), ("x-byok-keys", "[1]")],
+            vec![("x-api-key", TOKEN), ("x-byok-key", "short")],
+            vec![("x-api-key", TOKEN), ("x-byok-key", "sk-kf-a-gateway-token")],
+        ] {
+            let problem = read_with("openai", &headers).err().expect("refused");
+            assert_eq!(problem.code, Code::InvalidRequest, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn modes_that_are_not_served_never_fall_back_to_another_key() {
+        for name in ["x-sealed-key", "x-encrypted-key", "x-session-key"] {
+            let problem = read_with("openai", &[("x-api-key", TOKEN), (name, "v=1")]).err().expect("refused");
+            assert_eq!(problem.code, Code::Disabled, "{name}");
+        }
+    }
+}

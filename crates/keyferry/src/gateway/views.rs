@@ -1,0 +1,124 @@
+//! What this replica remembers of tenants.
+//!
+//! A view carries the epoch that was read before it. Whoever decides on a view tells the counter
+//! store that epoch, and drops the view when the store says that it moved; so a view may be old,
+//! but nothing is ever decided on an old one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use keyferry_core::{
+    admission::TenantView,
+    id::{TenantId, TokenId},
+    issuer::Issuer,
+    port::{
+        counter::Counters,
+        store::{Store, StoreError, StoredToken},
+    },
+};
+
+use crate::http::Problem;
+
+/// Tenants, and separately token ids, that are remembered at most.
+const MAX_VIEWS: usize = 10_000;
+const MAX_TOKENS: usize = 100_000;
+/// Tokens remembered within one view.
+const MAX_TOKENS_PER_VIEW: usize = 10_000;
+
+/// A tenant as it was at one epoch.
+pub(super) struct View {
+    /// What admission decides on.
+    pub(super) tenant: TenantView,
+    /// Whose JWTs it accepts.
+    pub(super) issuers: Vec<Issuer>,
+    /// Tokens that were asked for.
+    tokens: Mutex<HashMap<TokenId, Arc<StoredToken>>>,
+}
+
+/// The remembered views.
+pub(super) struct Views {
+    store: Arc<dyn Store>,
+    counters: Arc<dyn Counters>,
+    by_tenant: Mutex<HashMap<TenantId, Arc<View>>>,
+    /// Whose a token is never changes, so this needs no epoch.
+    tenant_of_token: Mutex<HashMap<TokenId, TenantId>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Inserts; when full, forgets everything rather than keep count of what was used when.
+fn remember<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, max: usize, key: K, value: V) {
+    if map.len() >= max {
+        map.clear();
+    }
+    map.insert(key, value);
+}
+
+impl Views {
+    pub(super) fn new(store: Arc<dyn Store>, counters: Arc<dyn Counters>) -> Self {
+        Self { store, counters, by_tenant: Mutex::default(), tenant_of_token: Mutex::default() }
+    }
+
+    /// The view of a tenant; `None` if there is no such tenant.
+    pub(super) async fn of_tenant(&self, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
+        if let Some(view) = lock(&self.by_tenant).get(id) {
+            return Ok(Some(Arc::clone(view)));
+        }
+        let epoch = self.counters.epoch(id).await.map_err(|error| away(&error))?;
+        let Some(tenant) = self.store.tenant(id).await.map_err(|error| away(&error))? else { return Ok(None) };
+        let credentials = self.store.sealed_credentials(id).await.map_err(|error| away(&error))?;
+        let issuers = self.store.issuers(id).await.map_err(|error| away(&error))?;
+        let credentials = credentials.into_iter().map(Arc::new).collect();
+        let tenant = TenantView { tenant, credentials, epoch };
+        let view = Arc::new(View { tenant, issuers, tokens: Mutex::default() });
+        remember(&mut lock(&self.by_tenant), MAX_VIEWS, id.clone(), Arc::clone(&view));
+        Ok(Some(view))
+    }
+
+    /// A token and the view of its tenant.
+    pub(super) async fn of_token(&self, id: &TokenId) -> Result<Option<(Arc<View>, Arc<StoredToken>)>, Problem> {
+        let known = lock(&self.tenant_of_token).get(id).cloned();
+        let tenant = match known {
+            Some(tenant) => tenant,
+            None => match self.read_token(id).await? {
+                None => return Ok(None),
+                Some(stored) => stored.token.tenant,
+            },
+        };
+        let Some(view) = self.of_tenant(&tenant).await? else { return Ok(None) };
+        let remembered = lock(&view.tokens).get(id).cloned();
+        if let Some(token) = remembered {
+            return Ok(Some((view, token)));
+        }
+        // Read after the view's epoch, also when it was read before to learn its tenant: a token
+        // that is older than its view could outlive its own revocation.
+        let Some(token) = self.read_token(id).await?.map(Arc::new) else { return Ok(None) };
+        remember(&mut lock(&view.tokens), MAX_TOKENS_PER_VIEW, id.clone(), Arc::clone(&token));
+        remember(&mut lock(&self.tenant_of_token), MAX_TOKENS, id.clone(), tenant);
+        Ok(Some((view, token)))
+    }
+
+    async fn read_token(&self, id: &TokenId) -> Result<Option<StoredToken>, Problem> {
+        self.store.token(id).await.map_err(|error| away(&error))
+    }
+
+    /// Forgets a view that turned out to be old.
+    pub(super) fn forget(&self, id: &TenantId) {
+        lock(&self.by_tenant).remove(id);
+    }
+}
+
+/// The store or the counters are away: the cause for the log, a plain sentence for the client.
+pub(super) fn away(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(event = "dependency_away", %error);
+    match error.downcast_ref::<StoreError>() {
+        Some(StoreError::Inconsistent { .. }) => {
+            Problem::unavailable("What is stored for this tenant cannot be read; the operator's log says where.")
+        }
+        _ => Problem::unavailable("A part of the gateway is away."),
+    }
+}

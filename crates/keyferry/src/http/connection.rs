@@ -1,0 +1,192 @@
+//! One client connection, from its first byte to its last.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    sync::watch,
+    time::timeout,
+};
+
+use super::{
+    body::BusyBody,
+    ingress::{GuardedIo, MAX_HEAD, Shared},
+    route::{App, ClientAddr},
+};
+use crate::{config::Resources, telemetry::metrics};
+
+/// What HTTP/2 begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// For the first bytes of a connection to come.
+const FIRST_BYTES: Duration = Duration::from_secs(10);
+
+/// What a connection serves.
+pub(super) struct Served {
+    pub(super) app: Arc<App>,
+    pub(super) serves: Resources,
+    pub(super) client: ClientAddr,
+    /// Turns true when no new request should be taken.
+    pub(super) drain: watch::Receiver<bool>,
+}
+
+impl Served {
+    /// Serves a connection to its end.
+    pub(super) async fn run<T>(self, mut io: T)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let _connected = metrics::connected();
+        let early = match timeout(FIRST_BYTES, first_bytes(&mut io)).await {
+            Ok(Ok(early)) if !early.is_empty() => early,
+            _ => return,
+        };
+        if early.starts_with(PREFACE) {
+            self.http2(Rewound { early, io }).await;
+        } else {
+            self.http1(io, early).await;
+        }
+    }
+
+    async fn http1<T>(self, io: T, early: Vec<u8>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = Arc::<Shared>::default();
+        let guarded = GuardedIo::new(io, early, Arc::clone(&shared));
+        let service = service_fn(|request| {
+            let busy = shared.busy();
+            let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
+            let (serves, client) = (self.serves, self.client);
+            async move {
+                let answer = app.answer(serves, client, &shared, request).await;
+                Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_buf_size(4 * MAX_HEAD)
+            .half_close(false)
+            .serve_connection(TokioIo::new(guarded), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut drain = self.drain.clone();
+        tokio::select! {
+            ended = connection.as_mut() => return log_end(ended),
+            _ = drain.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
+        }
+        log_end(connection.await);
+    }
+
+    async fn http2<T>(self, io: Rewound<T>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request| {
+            let app = Arc::clone(&self.app);
+            let (serves, client) = (self.serves, self.client);
+            async move { Ok::<_, Infallible>(app.answer(serves, client, &Arc::default(), request).await) }
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(64)
+            .max_header_list_size(MAX_HEAD as u32)
+            // Nothing of a header is remembered for the next request.
+            .header_table_size(0)
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(64)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .serve_connection(TokioIo::new(io), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut drain = self.drain.clone();
+        tokio::select! {
+            ended = connection.as_mut() => return log_end(ended),
+            _ = drain.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
+        }
+        log_end(connection.await);
+    }
+}
+
+/// How a connection ended interests only whoever looks closely; the error's text is the library's
+/// and holds no bytes of the request.
+fn log_end(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(event = "connection_ended", %error);
+    }
+}
+
+/// Reads until it is clear which version is spoken.
+async fn first_bytes<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Vec<u8>> {
+    let mut early = Vec::new();
+    let mut space = [0; 1024];
+    loop {
+        let read = io.read(&mut space).await?;
+        early.extend_from_slice(&space[..read]);
+        let undecided = early.len() < PREFACE.len() && PREFACE.starts_with(&early);
+        if read == 0 || !undecided {
+            return Ok(early);
+        }
+    }
+}
+
+/// A stream of which some was read already.
+struct Rewound<T> {
+    early: Vec<u8>,
+    io: T,
+}
+
+mod rewound {
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::Rewound;
+
+    impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
+        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let this = self.get_mut();
+            if this.early.is_empty() {
+                return Pin::new(&mut this.io).poll_read(cx, buf);
+            }
+            let taken = this.early.len().min(buf.remaining());
+            buf.put_slice(&this.early[..taken]);
+            this.early.drain(..taken);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.io.is_write_vectored()
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Whether the process lives, and whether it can serve.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderValue, Response, StatusCode, header};
+use keyferry_core::port::{counter::Counters, store::Store};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::body::AnswerBody;
+
+/// What readiness depends on.
+pub struct Health {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The counters.
+    pub counters: Arc<dyn Counters>,
+    /// Set when the process is about to end: load balancers should look elsewhere.
+    pub draining: AtomicBool,
+}
+
+impl Health {
+    /// `/healthz`: the process answers.
+    pub(super) fn alive() -> Response<AnswerBody> {
+        json_answer(StatusCode::OK, &json!({"status": "ok"}))
+    }
+
+    /// `/readyz`: every part answers.
+    pub(super) async fn ready(&self) -> Response<AnswerBody> {
+        let patience = Duration::from_millis(900);
+        let storage = matches!(timeout(patience, self.store.ping()).await, Ok(Ok(())));
+        let counters = matches!(timeout(patience, self.counters.ping()).await, Ok(Ok(())));
+        let draining = self.draining.load(Ordering::Relaxed);
+        let word = |ok| if ok { "ok" } else { "away" };
+        let ready = storage && counters && !draining;
+        let status = match (draining, ready) {
+            (true, _) => "draining",
+            (false, true) => "ready",
+            (false, false) => "unready",
+        };
+        let body = json!({
+            "status": status,
+            "storage": {"status": word(storage)},
+            "counters": {"status": word(counters)},
+            "kms": {"status": "ok"},
+        });
+        json_answer(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+    }
+}
+
+fn json_answer(status: StatusCode, body: &serde_json::Value) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::from(body.to_string().into_bytes()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}

@@ -1,0 +1,88 @@
+//! The ingress guard: one reading of the bytes, or none.
+//!
+//! It sits below the HTTP library and lets a request's head through only when it is complete and
+//! can be read in exactly one way; then it follows the body's framing, so that it knows where the
+//! next head begins. The library thus never sees bytes that two readers could take apart
+//! differently, and what is refused here reaches neither a key nor a provider.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `fields` | the rules for header fields, the same for HTTP/1.1 and HTTP/2 |
+//! | `head` | an HTTP/1.1 head, from request line to empty line |
+//! | `chunked` | the chunked coding |
+//! | `scan` | heads and bodies in turn |
+//! | `guard` | all that as an `AsyncRead`, with time limits |
+//! | `h2` | what is left to judge of an HTTP/2 head |
+
+mod chunked;
+mod fields;
+mod guard;
+mod h2;
+mod head;
+mod scan;
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+pub use guard::GuardedIo;
+pub use h2::judge as judge_h2;
+
+/// The longest head section, in bytes.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// The most header fields.
+pub const MAX_FIELDS: usize = 64;
+
+/// Why a request is not read on. The text is for the client and quotes nothing it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason(pub &'static str);
+
+/// A refused request: why, and the beginning of its target, which tells whose dialect to answer in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// 400, or 408 for what came too slowly.
+    pub status: u16,
+    /// The first bytes of the target, if it had any.
+    pub target: String,
+}
+
+/// The target of the stand-in head that the library is given for a refused one, so that the
+/// answer goes out in its turn. A client that asks for it gets a refusal too.
+pub const REFUSED_TARGET: &str = "/.refused";
+const STAND_IN: &[u8] = b"GET /.refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+
+/// What a connection's guard and its service tell each other.
+#[derive(Default)]
+pub struct Shared {
+    refusal: OnceLock<Refusal>,
+    in_flight: AtomicUsize,
+}
+
+impl Shared {
+    /// Why the connection was refused, if it was.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.get()
+    }
+
+    /// A request is being answered until the guard is dropped.
+    pub fn busy(self: &std::sync::Arc<Self>) -> Busy {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Busy(std::sync::Arc::clone(self))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A request that is being answered.
+pub struct Busy(std::sync::Arc<Shared>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,178 @@
+//! Listeners: where connections come from.
+
+use std::{
+    io,
+    net::IpAddr,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::{
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{connection::Served, route::{App, ClientAddr}};
+use crate::config::{Bind, Listener, ListenerTls, Resources};
+
+/// Connections a listener serves at once.
+const MAX_CONNECTIONS: usize = 16 * 1024;
+/// For a TLS handshake to end.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Why a listener cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address cannot be bound.
+    #[error("listeners[{0}].bind: {1}")]
+    Bind(usize, io::Error),
+    /// The certificate or its key cannot be used.
+    #[error("listeners[{0}].tls: {1}")]
+    Tls(usize, String),
+}
+
+/// A listener that is bound and not yet served.
+pub struct Bound {
+    socket: Socket,
+    tls: Option<TlsAcceptor>,
+    resources: Resources,
+    /// As it is shown at start.
+    pub address: String,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// Binds a listener.
+pub async fn bind(index: usize, listener: &Listener) -> Result<Bound, BindError> {
+    let bind_error = |error| BindError::Bind(index, error);
+    let tls = listener.tls.as_ref().map(acceptor).transpose().map_err(|error| BindError::Tls(index, error))?;
+    let (socket, address) = match &listener.bind {
+        Bind::Tcp(address) => {
+            let socket = TcpListener::bind(address).await.map_err(bind_error)?;
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            let address = format!("{scheme}://{}", socket.local_addr().map_err(bind_error)?);
+            (Socket::Tcp(socket), address)
+        }
+        Bind::Unix(path) => (unix(path).map_err(bind_error)?, format!("unix:{}", path.display())),
+    };
+    Ok(Bound { socket, tls, resources: listener.resources, address })
+}
+
+/// A socket for its owner only. A file that a dead process left behind is replaced; anything else
+/// at that place is not touched.
+fn unix(path: &PathBuf) -> io::Result<Socket> {
+    use std::os::unix::{fs::FileTypeExt, net::UnixStream};
+    if let Ok(meta) = std::fs::symlink_metadata(path)
+        && meta.file_type().is_socket()
+        && UnixStream::connect(path).is_err()
+    {
+        std::fs::remove_file(path)?;
+    }
+    let socket = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(Socket::Unix(socket, path.clone()))
+}
+
+fn acceptor(tls: &ListenerTls) -> Result<TlsAcceptor, String> {
+    let cert = |error| format!("{}: {error}", tls.cert.display());
+    let chain = CertificateDer::pem_file_iter(&tls.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| cert(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| format!("{}: {error}", tls.key.display()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| cert(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| cert(error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.max_early_data_size = 0;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Bound {
+    /// Accepts connections until the drain begins. Each holds `alive` as long as it is served.
+    pub async fn serve(self, app: Arc<App>, mut drain: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // Beyond the limit, connections wait in the kernel's queue.
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
+            let accepted = tokio::select! {
+                accepted = self.accept() => accepted,
+                _ = drain.wait_for(|draining| *draining) => break,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    let served = Served {
+                        app: Arc::clone(&app),
+                        serves: self.resources,
+                        client,
+                        drain: drain.clone(),
+                    };
+                    tokio::spawn(serve_one(served, stream, self.tls.clone(), permit, alive.clone()));
+                }
+                Err(error) => {
+                    // Out of descriptors, or a client that went away in the queue.
+                    tracing::warn!(event = "accept_failed", %error);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+        if let Socket::Unix(_, path) = &self.socket {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Accepted, ClientAddr)> {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, address) = socket.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Accepted::Tcp(stream), ClientAddr(Some(canonical(address.ip())))))
+            }
+            Socket::Unix(socket, _) => Ok((Accepted::Unix(socket.accept().await?.0), ClientAddr(None))),
+        }
+    }
+}
+
+fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+async fn serve_one(
+    served: Served,
+    stream: Accepted,
+    tls: Option<TlsAcceptor>,
+    _permit: OwnedSemaphorePermit,
+    _alive: mpsc::Sender<()>,
+) {
+    match (stream, tls) {
+        (Accepted::Tcp(stream), None) => served.run(stream).await,
+        (Accepted::Unix(stream), None) => served.run(stream).await,
+        (Accepted::Tcp(stream), Some(tls)) => {
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
+                served.run(stream).await;
+            }
+        }
+        (Accepted::Unix(stream), Some(tls)) => {
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
+                served.run(stream).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! HTTP: listeners, the guard in front of everything, and the one route table.
+
+mod body;
+mod clean;
+mod connection;
+mod health;
+mod ingress;
+mod listener;
+mod problem;
+mod route;
+
+pub use body::AnswerBody;
+pub use clean::Clean;
+pub use health::Health;
+pub use listener::{BindError, Bound, bind};
+pub use problem::{Form, Problem};
+pub use route::{App, ClientAddr};

@@ -1,0 +1,132 @@
+//! The route table: every path this program answers, on one page.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderValue, Method, Request, Response, header};
+use hyper::body::Incoming;
+use keyferry_core::{code::Code, dialect::Dialect};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tower::ServiceExt;
+
+use super::{
+    AnswerBody, Clean, Form, Health, Problem,
+    ingress::{REFUSED_TARGET, Refusal, Shared},
+};
+use crate::{config::Resources, gateway::Gateway};
+
+/// Everything a listener can serve.
+pub struct App {
+    /// The data plane.
+    pub gateway: Arc<Gateway>,
+    /// The control plane.
+    pub admin: axum::Router,
+    /// Health.
+    pub health: Arc<Health>,
+    /// Metrics.
+    pub metrics: PrometheusHandle,
+}
+
+/// The address a request came from, as the control plane sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddr(pub Option<IpAddr>);
+
+impl App {
+    /// Answers one request on a listener with these resources.
+    pub(super) async fn answer(
+        &self,
+        serves: Resources,
+        client: ClientAddr,
+        shared: &Arc<Shared>,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        if let Some(refusal) = refused(&request, shared) {
+            return refuse(&refusal);
+        }
+        let target = request.uri().path().to_owned();
+        let clean = match Clean::judge(request) {
+            Ok(clean) => clean,
+            Err(reason) => {
+                crate::telemetry::metrics::refused();
+                return refuse(&Refusal { reason, status: 400, target });
+            }
+        };
+        let mut answer = self.route(serves, client, clean, &target).await;
+        // A body that broke a rule while it was read ends the connection, and its answer says why.
+        if let Some(refusal) = shared.refusal()
+            && answer.status() == 400
+        {
+            answer = refuse(refusal);
+        }
+        answer.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        answer
+    }
+
+    async fn route(&self, serves: Resources, client: ClientAddr, clean: Clean, path: &str) -> Response<AnswerBody> {
+        match path {
+            "/healthz" if serves.health => return Health::alive(),
+            "/readyz" if serves.health => return self.health.ready().await,
+            "/metrics" if serves.metrics => return text(self.metrics.render()),
+            "/" => return nothing(Form::Native(Dialect::OpenAi), "There is nothing at this address. See /openapi.json."),
+            _ => {}
+        }
+        if serves.admin && (path == "/openapi.json" || path.starts_with("/api/")) {
+            return self.admin(client, clean).await;
+        }
+        if serves.gateway
+            && let Some(answer) = self.gateway(clean, path).await
+        {
+            return answer;
+        }
+        nothing(Form::of_target(path), "There is nothing at this address.")
+    }
+
+    /// `/{provider}/…`: a provider's own surface.
+    async fn gateway(&self, clean: Clean, path: &str) -> Option<Response<AnswerBody>> {
+        let (name, _) = path.strip_prefix('/')?.split_once('/')?;
+        if keyferry_core::provider::RESERVED.contains(&name) {
+            return None;
+        }
+        let Some(provider) = self.gateway.providers().get(name) else {
+            let problem = Problem::new(Code::UnknownProvider, "No provider of this name is configured.");
+            return Some(problem.answer(Form::Native(Dialect::OpenAi), ""));
+        };
+        let below = &path[1 + name.len()..];
+        Some(self.gateway.serve(clean, provider, below).await)
+    }
+
+    async fn admin(&self, client: ClientAddr, clean: Clean) -> Response<AnswerBody> {
+        let mut request = clean.into_inner().map(axum::body::Body::new);
+        request.extensions_mut().insert(client);
+        match self.admin.clone().oneshot(request).await {
+            Ok(answer) => answer.map(AnswerBody::Admin),
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn refused(request: &Request<Incoming>, shared: &Shared) -> Option<Refusal> {
+    let asked = request.uri().path() == REFUSED_TARGET && request.method() == Method::GET;
+    asked.then(|| shared.refusal().cloned()).flatten()
+}
+
+fn refuse(refusal: &Refusal) -> Response<AnswerBody> {
+    tracing::info!(event = "request_refused", reason = refusal.reason.0, status = refusal.status);
+    let problem = Problem {
+        status: Some(refusal.status),
+        ..Problem::new(Code::InvalidRequest, refusal.reason.0)
+    };
+    let mut answer = problem.answer(Form::of_target(&refusal.target), "");
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+fn nothing(form: Form, message: &str) -> Response<AnswerBody> {
+    Problem::new(Code::NotFound, message).answer(form, "")
+}
+
+fn text(body: String) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::from(body.into_bytes()));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
