@@ -84,20 +84,14 @@ impl Code {
     /// The HTTP status it is answered with.
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidRequest
-            | Self::UnknownProvider
-            | Self::UnknownOperation
-            | Self::HashMismatch => 400,
+            Self::InvalidRequest | Self::UnknownProvider | Self::UnknownOperation | Self::HashMismatch => 400,
             Self::Unauthorized => 401,
             Self::Forbidden | Self::ModelNotAllowed | Self::SsrfBlocked | Self::NotEligible => 403,
             Self::NotFound | Self::Disabled | Self::KeyNotFound => 404,
             Self::Conflict | Self::ReplayDetected => 409,
             Self::RequestTooLarge => 413,
             Self::RateLimited | Self::QuotaExceeded => 429,
-            Self::UpstreamError
-            | Self::ResponseTooLarge
-            | Self::RedirectRejected
-            | Self::DnsFailed => 502,
+            Self::UpstreamError | Self::ResponseTooLarge | Self::RedirectRejected | Self::DnsFailed => 502,
             Self::ServiceUnavailable => 503,
             Self::UpstreamTimeout => 504,
         }

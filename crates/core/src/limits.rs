@@ -25,9 +25,7 @@ impl Rate {
     pub fn interval_micros(self) -> Option<u64> {
         match self {
             Self::Unlimited => None,
-            Self::Per { count, per_millis } => {
-                Some((per_millis * 1000 / u64::from(count.max(1))).max(1))
-            }
+            Self::Per { count, per_millis } => Some((per_millis * 1000 / u64::from(count.max(1))).max(1)),
         }
     }
 

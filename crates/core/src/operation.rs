@@ -47,11 +47,7 @@ pub struct Operation {
 
 use Segment::{Any, Is, Model, ModelVerb};
 
-const fn get(
-    name: &'static str,
-    path: &'static [Segment],
-    query: &'static [&'static str],
-) -> Operation {
+const fn get(name: &'static str, path: &'static [Segment], query: &'static [&'static str]) -> Operation {
     Operation { name, method: "GET", path, query, body: RequestBody::None, metered: false }
 }
 
@@ -79,10 +75,18 @@ pub static OPENAI: &[Operation] = &[
     post("chat.completions", &[V1, Is("chat"), Is("completions")]),
     post("completions", &[V1, Is("completions")]),
     post("responses", &[V1, Is("responses")]),
-    get("responses.retrieve", &[V1, Is("responses"), Any], &["stream", "starting_after", "include", "include[]", "include_obfuscation"]),
+    get(
+        "responses.retrieve",
+        &[V1, Is("responses"), Any],
+        &["stream", "starting_after", "include", "include[]", "include_obfuscation"],
+    ),
     delete("responses.delete", &[V1, Is("responses"), Any]),
     command("responses.cancel", &[V1, Is("responses"), Any, Is("cancel")]),
-    get("responses.input_items", &[V1, Is("responses"), Any, Is("input_items")], &["limit", "after", "before", "order", "include", "include[]"]),
+    get(
+        "responses.input_items",
+        &[V1, Is("responses"), Any, Is("input_items")],
+        &["limit", "after", "before", "order", "include", "include[]"],
+    ),
     post("embeddings", &[V1, Is("embeddings")]),
     get("models.list", &[V1, Is("models")], PAGE),
     get("models.get", &[V1, Is("models"), Model], &[]),
@@ -129,7 +133,11 @@ pub static GEMINI: &[Operation] = &[
         query: ALT,
         ..post("stream_generate_content", &[Is("models"), ModelVerb("streamGenerateContent")])
     },
-    Operation { query: ALT, metered: false, ..post("count_tokens", &[Is("models"), ModelVerb("countTokens")]) },
+    Operation {
+        query: ALT,
+        metered: false,
+        ..post("count_tokens", &[Is("models"), ModelVerb("countTokens")])
+    },
     Operation { query: ALT, ..post("embed_content", &[Is("models"), ModelVerb("embedContent")]) },
     Operation {
         query: ALT,

@@ -99,9 +99,8 @@ pub const BUILT_IN: [(&str, Dialect, &str); 3] = [
 ];
 
 /// First path segments that are the gateway's own, and so no provider's name.
-pub const RESERVED: [&str; 9] = [
-    "api", "v1", "vault", "ui", "healthz", "readyz", "metrics", "openapi.json", "assets",
-];
+pub const RESERVED: [&str; 9] =
+    ["api", "v1", "vault", "ui", "healthz", "readyz", "metrics", "openapi.json", "assets"];
 
 /// All providers of a running gateway.
 #[derive(Debug, Default)]
@@ -122,11 +121,7 @@ impl Providers {
     /// The built-in ones.
     pub fn built_in() -> Self {
         let all = BUILT_IN.iter().filter_map(|&(id, dialect, base)| {
-            let provider = Provider {
-                id: id.parse().ok()?,
-                dialect,
-                base: BaseUrl::parse(base).ok()?,
-            };
+            let provider = Provider { id: id.parse().ok()?, dialect, base: BaseUrl::parse(base).ok()? };
             Some((id.to_owned(), provider))
         });
         Self(all.collect())

@@ -122,14 +122,9 @@ pub fn mint(entropy: &dyn Entropy) -> MintedToken {
     let secret = SecretBytes::new(random_text(entropy, SECRET_LEN));
     text.extend_from_slice(secret.expose());
     text.extend_from_slice(&checksum(&id, secret.expose()));
-    let id = String::from_utf8_lossy(&id)
-        .parse()
-        .unwrap_or_else(|_| unreachable!("the alphabet is alphanumeric"));
-    MintedToken {
-        id,
-        hash: TokenHash::of(secret.expose()),
-        text: SecretBytes::new(text),
-    }
+    let id =
+        String::from_utf8_lossy(&id).parse().unwrap_or_else(|_| unreachable!("the alphabet is alphanumeric"));
+    MintedToken { id, hash: TokenHash::of(secret.expose()), text: SecretBytes::new(text) }
 }
 
 /// What a presented token consists of.
@@ -159,10 +154,7 @@ pub fn read(text: &[u8]) -> Option<PresentedToken> {
     if checksum(id, secret) != check {
         return None;
     }
-    Some(PresentedToken {
-        id: std::str::from_utf8(id).ok()?.parse().ok()?,
-        hash: TokenHash::of(secret),
-    })
+    Some(PresentedToken { id: std::str::from_utf8(id).ok()?.parse().ok()?, hash: TokenHash::of(secret) })
 }
 
 /// Characters of the alphabet, each equally likely: bytes that would favour some are thrown away.

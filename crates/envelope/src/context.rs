@@ -49,7 +49,10 @@ impl Purpose {
 impl Context<'_> {
     /// Whether every field names something. An empty field would bind a key to whoever has nothing to say.
     pub(crate) const fn is_complete(&self) -> bool {
-        !self.tenant.is_empty() && !self.provider.is_empty() && !self.origin.is_empty() && !self.credential.is_empty()
+        !self.tenant.is_empty()
+            && !self.provider.is_empty()
+            && !self.origin.is_empty()
+            && !self.credential.is_empty()
     }
 
     /// Associated data of the record layer:

@@ -30,7 +30,14 @@ pub(crate) fn aes256gcm_seal(
     let (ciphertext, tag) = sealed.split_at_mut(plaintext.len());
     // Out of place: the plaintext never enters a buffer that this crate does not wipe.
     aes256gcm_key(key)?
-        .seal_out_of_place_scatter(Nonce::assume_unique_for_key(nonce), Aad::from(aad), plaintext, ciphertext, &[], tag)
+        .seal_out_of_place_scatter(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(aad),
+            plaintext,
+            ciphertext,
+            &[],
+            tag,
+        )
         .map_err(|_| CryptoFailure)?;
     Ok(sealed)
 }
@@ -48,8 +55,14 @@ pub(crate) fn aes256gcm_open(
     let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(CryptoFailure)?;
     let key = aes256gcm_key(key)?;
     SecretBytes::try_init(ciphertext.len(), |plaintext| {
-        key.open_separate_gather(Nonce::assume_unique_for_key(nonce), Aad::from(aad), ciphertext, tag, plaintext)
-            .map_err(|_| CryptoFailure)
+        key.open_separate_gather(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(aad),
+            ciphertext,
+            tag,
+            plaintext,
+        )
+        .map_err(|_| CryptoFailure)
     })
 }
 
@@ -62,7 +75,12 @@ fn aes256gcm_key(key: &SecretBytes) -> Result<LessSafeKey, CryptoFailure> {
 ///
 /// An empty `salt` stands for 32 zero bytes. Fails if `okm` is longer than 255 × 32 bytes. `info` must be an encoding
 /// without ambiguity: see [`cbor`](crate::cbor).
-pub(crate) fn hkdf_sha256(ikm: &SecretBytes, salt: &[u8], info: &[u8], okm: &mut [u8]) -> Result<(), CryptoFailure> {
+pub(crate) fn hkdf_sha256(
+    ikm: &SecretBytes,
+    salt: &[u8],
+    info: &[u8],
+    okm: &mut [u8],
+) -> Result<(), CryptoFailure> {
     hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
         .extract(ikm.expose())
         .expand(&[info], OutputLen(okm.len()))
@@ -71,7 +89,11 @@ pub(crate) fn hkdf_sha256(ikm: &SecretBytes, salt: &[u8], info: &[u8], okm: &mut
 }
 
 /// HKDF-SHA-256 to a 32-byte key that no caller sees outside a [`SecretBytes`].
-pub(crate) fn hkdf_sha256_key(ikm: &SecretBytes, salt: &[u8], info: &[u8]) -> Result<SecretBytes, CryptoFailure> {
+pub(crate) fn hkdf_sha256_key(
+    ikm: &SecretBytes,
+    salt: &[u8],
+    info: &[u8],
+) -> Result<SecretBytes, CryptoFailure> {
     SecretBytes::try_init(KEY_LEN, |key| hkdf_sha256(ikm, salt, info, key))
 }
 

@@ -63,7 +63,11 @@ pub(crate) fn open(
     Ok(hazmat::aes256gcm_open(&key, nonce, &aad, &ciphertext)?)
 }
 
-fn commitment(secret: &SecretBytes, salt: &[u8], external_aad: &[u8]) -> Result<[u8; KEY_LEN], CryptoFailure> {
+fn commitment(
+    secret: &SecretBytes,
+    salt: &[u8],
+    external_aad: &[u8],
+) -> Result<[u8; KEY_LEN], CryptoFailure> {
     let mut commitment = [0; KEY_LEN];
     hazmat::hkdf_sha256(secret, salt, &info("keyferry/commitment", external_aad), &mut commitment)?;
     Ok(commitment)

@@ -69,7 +69,8 @@ impl LocalRoot {
     /// to open.
     pub fn kek_id(&self) -> KekId {
         let mut id = [0; 8];
-        hazmat::hkdf_sha256(&self.0, SALT, &info("kek-id", None), &mut id).expect("8 bytes are within HKDF's limit");
+        hazmat::hkdf_sha256(&self.0, SALT, &info("kek-id", None), &mut id)
+            .expect("8 bytes are within HKDF's limit");
         KekId::new(format!("local:{}", hex(&id)))
     }
 
@@ -95,7 +96,8 @@ impl LocalRoot {
     }
 
     fn derive(&self, purpose: &str, tenant: Option<&str>) -> SecretBytes {
-        hazmat::hkdf_sha256_key(&self.0, SALT, &info(purpose, tenant)).expect("32 bytes are within HKDF's limit")
+        hazmat::hkdf_sha256_key(&self.0, SALT, &info(purpose, tenant))
+            .expect("32 bytes are within HKDF's limit")
     }
 }
 

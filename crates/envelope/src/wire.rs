@@ -111,7 +111,10 @@ impl Layer {
         let [protected, unprotected, ciphertext] = <[Value; 3]>::try_from(parts).ok()?;
         let protected = parse(protected.as_bytes()?)?;
         Some(Self {
-            protected: Protected { salt: field(&protected, SALT)?, commitment: field(&protected, COMMITMENT)? },
+            protected: Protected {
+                salt: field(&protected, SALT)?,
+                commitment: field(&protected, COMMITMENT)?,
+            },
             nonce: field(&unprotected, iana::HeaderParameter::Iv as i64)?,
             ciphertext: ciphertext.into_bytes().ok()?,
         })
@@ -252,7 +255,8 @@ mod tests {
         for repeated in [0x81, 0x9f, 0xd0, 0xa1, 0xbf, 0x5f, 0x7f] {
             assert!(Layer::decode(&vec![repeated; MAX_LEN], Purpose::Record).is_err());
         }
-        for length in ["5bffffffffffffffff", "9bffffffffffffffff", "bbffffffffffffffff", "7bffffffffffffffff"] {
+        for length in ["5bffffffffffffffff", "9bffffffffffffffff", "bbffffffffffffffff", "7bffffffffffffffff"]
+        {
             let bytes = hex::decode(format!("d083{length}")).expect("hexadecimal");
             assert!(Layer::decode(&bytes, Purpose::Record).is_err());
         }

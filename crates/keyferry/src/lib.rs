@@ -13,9 +13,12 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod custody;
 pub mod gateway;
 pub mod http;
+pub mod lifecycle;
+pub mod start;
 pub mod telemetry;
 pub mod upstream;

@@ -46,11 +46,7 @@ impl Caller {
         Self {
             tenant: token.tenant.clone(),
             name: token.id.as_str().to_owned(),
-            grant: Grant::Token {
-                role: token.role,
-                models: token.models.clone(),
-                rate: token.rate,
-            },
+            grant: Grant::Token { role: token.role, models: token.models.clone(), rate: token.rate },
         }
     }
 

@@ -21,7 +21,9 @@ pub enum Denial {
     #[error("The token claims a key of its own, but the tenant has none stored for provider '{0}'.")]
     NotEligible(ProviderId),
     /// There is no key.
-    #[error("This tenant has no key for provider '{0}'. Store one, or send one in the header X-BYOK-Key. No other key is used in its place.")]
+    #[error(
+        "This tenant has no key for provider '{0}'. Store one, or send one in the header X-BYOK-Key. No other key is used in its place."
+    )]
     KeyNotFound(ProviderId),
     /// The token id was used before.
     #[error("This token was used before. Each token is good for one request: make a new one.")]

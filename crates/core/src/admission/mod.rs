@@ -117,11 +117,7 @@ pub fn decide_on_view(
     asked: Asked<'_>,
     now: Timestamp,
 ) -> Pending {
-    Pending {
-        local: eligible(policy, view, caller, asked),
-        resets_at: now.next_day(),
-        epoch: view.epoch,
-    }
+    Pending { local: eligible(policy, view, caller, asked), resets_at: now.next_day(), epoch: view.epoch }
 }
 
 fn eligible(
@@ -180,19 +176,14 @@ impl Pending {
         let denial = match decision {
             Decision::Stale(_) => return Conclusion::Stale,
             Decision::Replayed => Denial::Replayed,
-            Decision::RateLimited { scope, retry_after_ms } => {
-                Denial::RateLimited { scope, retry_after_ms }
-            }
+            Decision::RateLimited { scope, retry_after_ms } => Denial::RateLimited { scope, retry_after_ms },
             Decision::QuotaExceeded => Denial::QuotaExceeded { resets_at: self.resets_at },
             Decision::Taken => match self.local {
                 Err(denial) => denial,
                 Ok(key) => {
                     return Conclusion::Admitted(Admission {
                         key,
-                        reservation: Reservation {
-                            accounting: Accounting::ByokNoBudget,
-                            micro_usd: 0,
-                        },
+                        reservation: Reservation { accounting: Accounting::ByokNoBudget, micro_usd: 0 },
                         _witness: (),
                     });
                 }

@@ -34,11 +34,8 @@ impl TenantView {
 
     /// The stored key that serves a provider: the one labelled `default`, or else the oldest.
     pub fn credential_for(&self, provider: &ProviderId) -> Option<&Arc<SealedCredential>> {
-        let mut of_provider = self
-            .credentials
-            .iter()
-            .filter(|credential| credential.summary.provider == *provider)
-            .peekable();
+        let mut of_provider =
+            self.credentials.iter().filter(|credential| credential.summary.provider == *provider).peekable();
         let oldest = of_provider.peek().copied();
         of_provider.find(|c| c.summary.label == DEFAULT_LABEL).or(oldest)
     }

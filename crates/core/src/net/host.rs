@@ -18,11 +18,7 @@ use thiserror::Error;
 pub const MAX_BYTES: usize = 253;
 
 /// The hosts of the providers that need no configuration.
-pub const BUILTIN: [&str; 3] = [
-    "api.openai.com",
-    "api.anthropic.com",
-    "generativelanguage.googleapis.com",
-];
+pub const BUILTIN: [&str; 3] = ["api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com"];
 
 /// The fully qualified name of a provider: lower-case ASCII, no root dot, never an address.
 ///
@@ -127,10 +123,7 @@ pub struct HostSet(BTreeSet<ProviderHost>);
 impl HostSet {
     /// The hosts of [`BUILTIN`].
     pub fn builtin() -> Self {
-        BUILTIN
-            .into_iter()
-            .map(|name| ProviderHost(name.to_owned()))
-            .collect()
+        BUILTIN.into_iter().map(|name| ProviderHost(name.to_owned())).collect()
     }
 
     /// Whether a key may go to this host.
@@ -186,10 +179,7 @@ fn check_spelling(text: &str) -> Result<(), HostRefused> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(HostRefused::UpperCase);
     }
-    if !text
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
-    {
+    if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.') {
         return Err(HostRefused::Character);
     }
     if text.ends_with('.') {

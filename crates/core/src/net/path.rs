@@ -27,9 +27,7 @@ pub(super) fn check(after_slash: &str) -> Result<(), PathRefused> {
     if after_slash.is_empty() {
         return Ok(());
     }
-    without_trailing_slash(after_slash)
-        .split('/')
-        .try_for_each(check_segment)
+    without_trailing_slash(after_slash).split('/').try_for_each(check_segment)
 }
 
 /// The path without its one trailing slash.
@@ -47,10 +45,7 @@ fn check_segment(segment: &str) -> Result<(), PathRefused> {
     if matches!(segment, "." | "..") {
         return Err(PathRefused::DotSegment);
     }
-    if !segment
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-._~:".contains(&b))
-    {
+    if !segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:".contains(&b)) {
         return Err(PathRefused::Character);
     }
     Ok(())

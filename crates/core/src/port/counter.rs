@@ -104,12 +104,7 @@ pub trait Counters: Send + Sync {
     async fn quota_used(&self, tenant: &TenantId, day: i64) -> Result<u64, CountersAway>;
 
     /// Draws once from a bucket outside any tenant; `Some(milliseconds to wait)` when empty.
-    async fn draw(
-        &self,
-        name: &str,
-        rate: Rate,
-        now: Timestamp,
-    ) -> Result<Option<u64>, CountersAway>;
+    async fn draw(&self, name: &str, rate: Rate, now: Timestamp) -> Result<Option<u64>, CountersAway>;
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), CountersAway>;

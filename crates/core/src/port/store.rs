@@ -227,10 +227,7 @@ pub trait Store: Send + Sync {
         id: &CredentialId,
     ) -> Result<Option<CredentialSummary>, StoreError>;
     /// A tenant's active credentials with their sealed keys, oldest first.
-    async fn sealed_credentials(
-        &self,
-        tenant: &TenantId,
-    ) -> Result<Vec<SealedCredential>, StoreError>;
+    async fn sealed_credentials(&self, tenant: &TenantId) -> Result<Vec<SealedCredential>, StoreError>;
     /// Replaces a credential's key, in one transaction with the end of the old one. Refused with
     /// [`StoreError::Conflict`] when another rotation came between.
     async fn rotate_credential(
@@ -263,11 +260,7 @@ pub trait Store: Send + Sync {
     /// The token of an id, live or not.
     async fn token(&self, id: &TokenId) -> Result<Option<StoredToken>, StoreError>;
     /// A tenant's tokens, newest first.
-    async fn tokens(
-        &self,
-        tenant: &TenantId,
-        page: &PageRequest,
-    ) -> Result<Page<Token>, StoreError>;
+    async fn tokens(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Token>, StoreError>;
     /// Revokes a token. A second time: [`StoreError::NotFound`].
     async fn revoke_token(
         &self,
@@ -313,11 +306,7 @@ pub trait Store: Send + Sync {
     /// Appends to the audit log what is no change to anything else.
     async fn append_audit(&self, audit: AuditDraft) -> Result<(), StoreError>;
     /// Audit rows, newest first.
-    async fn audit(
-        &self,
-        filter: &AuditFilter,
-        page: &PageRequest,
-    ) -> Result<Page<AuditRow>, StoreError>;
+    async fn audit(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditRow>, StoreError>;
     /// Audit rows after a number, oldest first: the way `audit verify` reads.
     async fn audit_after(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
     /// The end of the audit log.

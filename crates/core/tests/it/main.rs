@@ -1,5 +1,5 @@
 mod body;
 mod mask;
 mod meter;
-mod verdict;
 mod net;
+mod verdict;

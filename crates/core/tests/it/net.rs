@@ -13,11 +13,7 @@ use serde_json::{Value, json};
 
 macro_rules! vectors {
     ($file:literal) => {
-        include_str!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../vectors/ssrf/",
-            $file
-        ))
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/ssrf/", $file))
     };
 }
 
@@ -31,52 +27,23 @@ fn each_case_is_judged_as_published(
     allowed: usize,
     allow: impl Fn(&Value) -> bool,
 ) {
-    let cases: Vec<Value> = file
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
-        .collect();
-    let expecting = |verdict: &str| {
-        cases
-            .iter()
-            .filter(|case| case["expect"] == verdict)
-            .count()
-    };
-    assert_eq!(
-        (expecting("deny"), expecting("allow")),
-        (denied, allowed),
-        "cases are missing or new"
-    );
-    assert_eq!(
-        denied + allowed,
-        cases.len(),
-        "a case expects neither deny nor allow"
-    );
+    let cases: Vec<Value> =
+        file.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect();
+    let expecting = |verdict: &str| cases.iter().filter(|case| case["expect"] == verdict).count();
+    assert_eq!((expecting("deny"), expecting("allow")), (denied, allowed), "cases are missing or new");
+    assert_eq!(denied + allowed, cases.len(), "a case expects neither deny nor allow");
     let wrong: Vec<String> = cases
         .iter()
         .filter(|case| allow(&case["input"]) != (case["expect"] == "allow"))
-        .map(|case| {
-            format!(
-                "{}: expected {}: {}",
-                case["id"], case["expect"], case["why"]
-            )
-        })
+        .map(|case| format!("{}: expected {}: {}", case["id"], case["expect"], case["why"]))
         .collect();
-    assert!(
-        wrong.is_empty(),
-        "{} of {} judged wrongly:\n{}",
-        wrong.len(),
-        cases.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {} judged wrongly:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
 /// Addresses of a case, as a resolver would hand them on: binary, whatever their spelling.
 fn addresses(texts: &Value) -> Vec<IpAddr> {
     let texts = texts.as_array().expect("a list of addresses");
-    texts
-        .iter()
-        .map(|text| text.as_str().expect("text").parse().expect("an address"))
-        .collect()
+    texts.iter().map(|text| text.as_str().expect("text").parse().expect("an address")).collect()
 }
 
 mod published {
@@ -107,9 +74,7 @@ mod published {
 
     #[test]
     fn addresses_in_canonical_text() {
-        each_case_is_judged_as_published(vectors!("ip.jsonl"), 93, 27, |input| {
-            address::judge(input).is_ok()
-        });
+        each_case_is_judged_as_published(vectors!("ip.jsonl"), 93, 27, |input| address::judge(input).is_ok());
     }
 
     #[test]
@@ -138,9 +103,7 @@ mod published {
     fn answers_of_successive_lookups() {
         each_case_is_judged_as_published(vectors!("dns_rebind.jsonl"), 3, 1, |input| {
             let lookups = input["lookups"].as_array().expect("a list of lookups");
-            lookups
-                .iter()
-                .all(|answers| address::check_answers(&addresses(answers)).is_ok())
+            lookups.iter().all(|answers| address::check_answers(&addresses(answers)).is_ok())
         });
     }
 
@@ -148,12 +111,8 @@ mod published {
     fn request_targets() {
         each_case_is_judged_as_published(vectors!("request_target.jsonl"), 23, 10, |input| {
             // Each character of an input is one byte on the wire.
-            let target: Option<Vec<u8>> = input
-                .as_str()
-                .expect("text")
-                .chars()
-                .map(|c| u8::try_from(c).ok())
-                .collect();
+            let target: Option<Vec<u8>> =
+                input.as_str().expect("text").chars().map(|c| u8::try_from(c).ok()).collect();
             target::check(&target.expect("Latin-1")).is_ok()
         });
     }
@@ -189,11 +148,7 @@ mod special_purpose_blocks {
                 wrong.push(text);
             }
         }
-        assert_eq!(
-            (blocks.len(), judged),
-            (62, 534),
-            "samples are missing or new"
-        );
+        assert_eq!((blocks.len(), judged), (62, 534), "samples are missing or new");
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 
@@ -255,11 +210,7 @@ mod special_purpose_blocks {
     /// Uniform addresses almost never meet a block, so half of these begin with a block's prefix, or with that prefix
     /// and its last bit turned over.
     fn address() -> impl Strategy<Value = IpAddr> {
-        let near_a_block = (
-            proptest::sample::select(ORACLE.0.as_slice()),
-            any::<bool>(),
-            any::<u128>(),
-        )
+        let near_a_block = (proptest::sample::select(ORACLE.0.as_slice()), any::<bool>(), any::<u128>())
             .prop_map(|(mut prefix, turn_over, random)| {
                 if turn_over {
                     let last = prefix.pop();
@@ -282,8 +233,7 @@ mod special_purpose_blocks {
         for prefix in &ORACLE.0 {
             let width = if prefix.starts_with("4:") { 34 } else { 130 };
             for fill in ["0", "1"] {
-                let edge =
-                    address_from_bits(&format!("{prefix}{}", fill.repeat(width - prefix.len())));
+                let edge = address_from_bits(&format!("{prefix}{}", fill.repeat(width - prefix.len())));
                 let neighbours = match edge {
                     IpAddr::V4(ip) => {
                         let bits = u32::from(ip);
@@ -307,11 +257,7 @@ mod special_purpose_blocks {
     fn each_reason_names_the_narrowest_published_block() {
         // Parts of a block that the guard knows only as a whole.
         let known_as_a_whole = ["fc00::/8", "4000::/3"].map(bits_of_prefix);
-        for (prefix, fill) in ORACLE
-            .0
-            .iter()
-            .flat_map(|prefix| [(prefix, "0"), (prefix, "1")])
-        {
+        for (prefix, fill) in ORACLE.0.iter().flat_map(|prefix| [(prefix, "0"), (prefix, "1")]) {
             let width = if prefix.starts_with("4:") { 34 } else { 130 };
             let edge = format!("{prefix}{}", fill.repeat(width - prefix.len()));
             let narrowest = ORACLE
@@ -345,52 +291,26 @@ mod address_guard {
     use super::*;
 
     fn reason(text: &str) -> String {
-        address::classify(text.parse().expect("an address"))
-            .expect_err("denied")
-            .to_string()
+        address::classify(text.parse().expect("an address")).expect_err("denied").to_string()
     }
 
     #[test]
     fn gives_the_narrowest_block_as_the_reason() {
-        assert_eq!(
-            reason("169.254.169.254"),
-            "in 169.254.0.0/16 (link-local, RFC 3927)"
-        );
-        assert_eq!(
-            reason("192.0.0.170"),
-            "in 192.0.0.170/32 (NAT64 discovery, RFC 7050)"
-        );
-        assert_eq!(
-            reason("168.63.129.16"),
-            "in 168.63.129.16/32 (Azure platform endpoint)"
-        );
+        assert_eq!(reason("169.254.169.254"), "in 169.254.0.0/16 (link-local, RFC 3927)");
+        assert_eq!(reason("192.0.0.170"), "in 192.0.0.170/32 (NAT64 discovery, RFC 7050)");
+        assert_eq!(reason("168.63.129.16"), "in 168.63.129.16/32 (Azure platform endpoint)");
         assert_eq!(reason("::1"), "in ::1/128 (loopback, RFC 4291)");
-        assert_eq!(
-            reason("::ffff:8.8.8.8"),
-            "in ::ffff:0:0/96 (IPv4-mapped, RFC 4291)"
-        );
+        assert_eq!(reason("::ffff:8.8.8.8"), "in ::ffff:0:0/96 (IPv4-mapped, RFC 4291)");
         assert_eq!(reason("2001:0:1::"), "in 2001::/32 (Teredo, RFC 4380)");
-        assert_eq!(
-            reason("6000::1"),
-            "in 4000::/2 (not global unicast, RFC 4291)"
-        );
-        assert_eq!(
-            reason("64:ff9b:2::1"),
-            "in ::/3 (not global unicast, RFC 4291)"
-        );
+        assert_eq!(reason("6000::1"), "in 4000::/2 (not global unicast, RFC 4291)");
+        assert_eq!(reason("64:ff9b:2::1"), "in ::/3 (not global unicast, RFC 4291)");
     }
 
     #[test]
     fn reads_one_spelling_of_an_address() {
-        for text in [
-            "0.0.0.0",
-            "1.1.1.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "2606:4700::6812:7c0",
-            "::ffff:8.8.8.8",
-        ] {
+        for text in
+            ["0.0.0.0", "1.1.1.1", "255.255.255.255", "::", "::1", "2606:4700::6812:7c0", "::ffff:8.8.8.8"]
+        {
             assert_eq!(address::parse_ip(text), text.parse().ok(), "{text}");
         }
         for text in [
@@ -439,26 +359,15 @@ mod address_guard {
     fn refuses_no_answer_and_too_many() {
         let good: IpAddr = Ipv4Addr::new(104, 18, 7, 192).into();
         assert_eq!(address::check_answers(&[]), Err(AnswersRefused::Empty));
-        assert_eq!(
-            address::check_answers(&[good; 33]),
-            Err(AnswersRefused::TooMany(33))
-        );
+        assert_eq!(address::check_answers(&[good; 33]), Err(AnswersRefused::TooMany(33)));
     }
 
     #[test]
     fn judges_candidates_that_are_not_text() {
-        for candidate in [
-            json!(null),
-            json!(16_843_009),
-            json!(true),
-            json!(["1.1.1.1"]),
-            json!({"ip": "1.1.1.1"}),
-        ] {
-            assert_eq!(
-                address::judge(&candidate),
-                Err(AddressRefused::NotText),
-                "{candidate}"
-            );
+        for candidate in
+            [json!(null), json!(16_843_009), json!(true), json!(["1.1.1.1"]), json!({"ip": "1.1.1.1"})]
+        {
+            assert_eq!(address::judge(&candidate), Err(AddressRefused::NotText), "{candidate}");
         }
     }
 }
@@ -494,11 +403,7 @@ mod provider_host {
             "metadata-api.example",
             "notnip.io",
         ] {
-            assert_eq!(
-                ProviderHost::parse(name).map(|host| host.to_string()),
-                Ok(name.to_owned()),
-                "{name}"
-            );
+            assert_eq!(ProviderHost::parse(name).map(|host| host.to_string()), Ok(name.to_owned()), "{name}");
         }
         let longest_label = format!("{}.example", "a".repeat(63));
         assert!(ProviderHost::parse(&longest_label).is_ok());
@@ -592,10 +497,8 @@ mod provider_host {
         let long_label = format!("{}.example", "a".repeat(64));
         let one_too_long = "a.".repeat(124) + "abcdef";
         assert_eq!(one_too_long.len(), host::MAX_BYTES + 1);
-        let too_long = [
-            (long_label.as_str(), HostRefused::LabelTooLong),
-            (one_too_long.as_str(), HostRefused::TooLong),
-        ];
+        let too_long =
+            [(long_label.as_str(), HostRefused::LabelTooLong), (one_too_long.as_str(), HostRefused::TooLong)];
         for (name, refused) in REFUSED.iter().copied().chain(too_long) {
             assert_eq!(ProviderHost::parse(name), Err(refused), "{name:?}");
         }
@@ -622,48 +525,27 @@ mod provider_host {
             "xn--ab---3ra",   // hyphens in third and fourth place
         ] {
             let name = format!("{label}.example");
-            assert_eq!(
-                ProviderHost::parse(&name),
-                Err(HostRefused::InvalidALabel),
-                "{name}"
-            );
+            assert_eq!(ProviderHost::parse(&name), Err(HostRefused::InvalidALabel), "{name}");
         }
         // ASCII only (CVE-2024-12224): the delimiter is left over as a hyphen at the end.
         for label in ["xn--", "xn--openai-", "xn--mnchen-3ya-"] {
             let name = format!("{label}.example");
-            assert_eq!(
-                ProviderHost::parse(&name),
-                Err(HostRefused::Hyphen),
-                "{name}"
-            );
+            assert_eq!(ProviderHost::parse(&name), Err(HostRefused::Hyphen), "{name}");
         }
     }
 
     #[test]
     fn builtin_hosts_are_canonical() {
         for name in host::BUILTIN {
-            assert!(
-                HostSet::builtin().contains(&ProviderHost::parse(name).expect("canonical")),
-                "{name}"
-            );
+            assert!(HostSet::builtin().contains(&ProviderHost::parse(name).expect("canonical")), "{name}");
         }
         assert_eq!(HostSet::builtin().iter().count(), host::BUILTIN.len());
     }
 
     #[test]
     fn judges_candidates_that_are_not_text() {
-        for candidate in [
-            json!(null),
-            json!(1),
-            json!(true),
-            json!(["api.openai.com"]),
-            json!({}),
-        ] {
-            assert_eq!(
-                host::judge(&candidate),
-                Err(HostRefused::NotText),
-                "{candidate}"
-            );
+        for candidate in [json!(null), json!(1), json!(true), json!(["api.openai.com"]), json!({})] {
+            assert_eq!(host::judge(&candidate), Err(HostRefused::NotText), "{candidate}");
         }
     }
 }
@@ -682,12 +564,7 @@ mod base_url_rule {
         assert_eq!(base_url.path(), "/V1");
         assert_eq!(base_url.origin(), "https://llm.acme.example");
         assert_eq!(base_url.to_string(), "https://llm.acme.example/V1");
-        assert_eq!(
-            BaseUrl::parse("https://llm.acme.example/")
-                .expect("canonical")
-                .path(),
-            ""
-        );
+        assert_eq!(BaseUrl::parse("https://llm.acme.example/").expect("canonical").path(), "");
     }
 
     #[rustfmt::skip] // One case a line.
@@ -753,10 +630,7 @@ mod base_url_rule {
     #[test]
     fn gives_each_refusal_its_own_reason() {
         let bytes = |len: usize| {
-            format!(
-                "https://api.openai.com/{}",
-                "a".repeat(len - "https://api.openai.com/".len())
-            )
+            format!("https://api.openai.com/{}", "a".repeat(len - "https://api.openai.com/".len()))
         };
         assert!(parse(&bytes(2048)).is_ok());
         assert_eq!(parse(&bytes(2049)), Err(BaseUrlRefused::TooLong));
@@ -775,34 +649,22 @@ mod base_url_rule {
             "https://api.openai.co/v1",
             "https://storage.googleapis.com/v1",
         ] {
-            assert_eq!(
-                base_url::judge(&json!(text), &builtin),
-                Err(BaseUrlRefused::NotListed),
-                "{text}"
-            );
+            assert_eq!(base_url::judge(&json!(text), &builtin), Err(BaseUrlRefused::NotListed), "{text}");
         }
         let mut configured = builtin.clone();
         configured.insert(ProviderHost::parse("llm.acme.example").expect("canonical"));
         let acme = json!("https://llm.acme.example/v1");
-        assert_eq!(
-            base_url::judge(&acme, &builtin),
-            Err(BaseUrlRefused::NotListed)
-        );
+        assert_eq!(base_url::judge(&acme, &builtin), Err(BaseUrlRefused::NotListed));
         assert!(base_url::judge(&acme, &configured).is_ok());
     }
 
     #[test]
     fn never_repeats_the_input_in_a_refusal() {
-        for text in [
-            "https://sk-hunter2@api.openai.com/v1",
-            "https://hunter2",
-            "https://api.openai.com/%hunter2",
-        ] {
+        for text in
+            ["https://sk-hunter2@api.openai.com/v1", "https://hunter2", "https://api.openai.com/%hunter2"]
+        {
             let refused = BaseUrl::parse(text).expect_err("refused");
-            assert!(
-                !format!("{refused} {refused:?}").contains("hunter2"),
-                "{refused}"
-            );
+            assert!(!format!("{refused} {refused:?}").contains("hunter2"), "{refused}");
         }
     }
 
@@ -810,10 +672,7 @@ mod base_url_rule {
     fn near_base_url() -> impl Strategy<Value = String> {
         use proptest::sample::select;
         let scheme = select(
-            &[
-                "https://", "https://", "https://", "HTTPS://", "hTTps://", "http://", "https:/",
-                "",
-            ][..],
+            &["https://", "https://", "https://", "HTTPS://", "hTTps://", "http://", "https:/", ""][..],
         );
         let host = select(
             &[
@@ -991,10 +850,7 @@ mod request_target {
     fn gives_each_refusal_its_own_reason() {
         let bytes = |len: usize| "/".to_owned() + &"a".repeat(len - 1);
         assert_eq!(target::check(bytes(2048).as_bytes()), Ok(()));
-        assert_eq!(
-            target::check(bytes(2049).as_bytes()),
-            Err(TargetRefused::TooLong)
-        );
+        assert_eq!(target::check(bytes(2049).as_bytes()), Err(TargetRefused::TooLong));
         let parameters = |count: usize| format!("/v1/models?{}", vec!["a=1"; count].join("&"));
         assert_eq!(target::check(parameters(32).as_bytes()), Ok(()));
         assert_eq!(
@@ -1073,13 +929,7 @@ mod request_target {
         assert_eq!(pairs("alt=sse"), [("alt", "sse")]);
         assert_eq!(
             pairs("a=b=c&d&&e=&=f&%61=%62"),
-            [
-                ("a", "b=c"),
-                ("d", ""),
-                ("e", ""),
-                ("", "f"),
-                ("%61", "%62")
-            ]
+            [("a", "b=c"), ("d", ""), ("e", ""), ("", "f"), ("%61", "%62")]
         );
     }
 }

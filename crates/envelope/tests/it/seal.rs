@@ -1,6 +1,8 @@
 //! What goes in comes out, and what cannot be bound does not go in.
 
-use keyferry_envelope::{ApiKey, Context, LocalRoot, SealError, SecretBytes, SystemEntropy, capabilities, fingerprint};
+use keyferry_envelope::{
+    ApiKey, Context, LocalRoot, SealError, SecretBytes, SystemEntropy, capabilities, fingerprint,
+};
 use proptest::prelude::*;
 
 use crate::fixture::{CONTEXT, KEY, kek, key, open, root, sealed};
@@ -55,7 +57,8 @@ fn keys_of_one_padding_step_have_one_size() {
 fn the_longest_key_and_a_long_context_stay_below_1_kib() {
     let credential = "c".repeat(100_000);
     let context = Context { credential: &credential, ..CONTEXT };
-    let sealed = capabilities().0.seal(&kek(), &context, &key(&"k".repeat(512)), &SystemEntropy).expect("seals");
+    let sealed =
+        capabilities().0.seal(&kek(), &context, &key(&"k".repeat(512)), &SystemEntropy).expect("seals");
     assert!(sealed.envelope.len() < 1024 && sealed.wrapped_dek.len() < 256, "{sealed:?}");
     assert!(open(&kek(), &context, &sealed).is_ok());
 }

@@ -43,7 +43,9 @@ fn every_flipped_bit_keeps_it_closed() {
 fn every_truncation_keeps_it_closed() {
     let longest = sealed().envelope.len().max(sealed().wrapped_dek.len());
     for len in 0..longest {
-        for tampered in changed(|bytes| bytes.truncate(len)).into_iter().filter(|tampered| *tampered != sealed()) {
+        for tampered in
+            changed(|bytes| bytes.truncate(len)).into_iter().filter(|tampered| *tampered != sealed())
+        {
             refusal(&tampered);
         }
         for tampered in changed(|bytes| drop(bytes.drain(..bytes.len().min(len + 1)))) {

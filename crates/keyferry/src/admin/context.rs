@@ -154,7 +154,8 @@ impl Context {
         let name = format!("key_test/{}", self.source);
         let wait = self.state.counters.draw(&name, self.state.policy.rates.key_test, self.now).await?;
         let Some(wait) = wait else { return Ok(()) };
-        let mut failure = Failure::new(Code::RateLimited, "Too many key tests from this address. Wait, then try again.");
+        let mut failure =
+            Failure::new(Code::RateLimited, "Too many key tests from this address. Wait, then try again.");
         failure.0.retry_after = Some(wait.div_ceil(1000).max(1));
         Err(failure)
     }

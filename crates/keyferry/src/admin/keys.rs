@@ -19,10 +19,16 @@ struct Question<'a> {
 
 pub(super) async fn test(context: Context, headers: HeaderMap, body: Json) -> Answer<Body<Value>> {
     let Actor::OfTenant(caller) = &context.actor else {
-        return Err(Failure::new(Code::Forbidden, "This needs a token of a tenant: the test is made in its name."));
+        return Err(Failure::new(
+            Code::Forbidden,
+            "This needs a token of a tenant: the test is made in its name.",
+        ));
     };
     if !context.state.policy.carried {
-        return Err(Failure::new(Code::Disabled, "Keys in the mode 'carried' are not accepted by this gateway."));
+        return Err(Failure::new(
+            Code::Disabled,
+            "Keys in the mode 'carried' are not accepted by this gateway.",
+        ));
     }
     context.draw_key_test().await?;
     let question: Question<'_> = body.read("{provider}, the key in the header X-BYOK-Key")?;
@@ -31,7 +37,8 @@ pub(super) async fn test(context: Context, headers: HeaderMap, body: Json) -> An
         .providers
         .get(question.provider)
         .ok_or_else(|| Failure::new(Code::UnknownProvider, "No provider of this name is configured."))?;
-    let key = headers.get("x-byok-key").ok_or_else(|| Failure::invalid("The header X-BYOK-Key is missing."))?;
+    let key =
+        headers.get("x-byok-key").ok_or_else(|| Failure::invalid("The header X-BYOK-Key is missing."))?;
     let tested = context.state.key_test.carried(caller.tenant(), provider, key.as_bytes()).await?;
     let detail = json!({"provider": provider.id, "status": tested.status});
     let audit = context.audit("key.tested", Some(caller.tenant()), provider.id.as_str(), detail);

@@ -55,10 +55,7 @@ pub fn router(state: AdminState) -> Router {
     Router::new()
         .route("/openapi.json", get(openapi::get))
         .route("/api/v1/tenants", post(tenants::create).get(tenants::list))
-        .route(
-            "/api/v1/tenants/{tenant}",
-            get(tenants::get).patch(tenants::update).delete(tenants::delete),
-        )
+        .route("/api/v1/tenants/{tenant}", get(tenants::get).patch(tenants::update).delete(tenants::delete))
         .route("/api/v1/tenants/{tenant}/credentials", post(credentials::store).get(credentials::list))
         .route(
             "/api/v1/tenants/{tenant}/credentials/{credential}",

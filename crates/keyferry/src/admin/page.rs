@@ -46,7 +46,8 @@ impl Query {
 }
 
 fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
-    let wrong = || Failure::invalid(format!("'{name}' must be an RFC 3339 time such as 2026-01-31T00:00:00Z."));
+    let wrong =
+        || Failure::invalid(format!("'{name}' must be an RFC 3339 time such as 2026-01-31T00:00:00Z."));
     text.map(|text| Timestamp::parse(&text.replace(' ', "+")).ok_or_else(wrong)).transpose()
 }
 

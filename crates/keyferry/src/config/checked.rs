@@ -24,10 +24,11 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         without_effect: without_effect(&file),
         listeners: listeners(file.listeners.as_deref())?,
         database: database(file.storage.url.as_deref(), &data_dir)?,
-        master_secret: file.kms.master_secret_file.clone().map_or_else(
-            || MasterSecret::Default(data_dir.join("master.key")),
-            MasterSecret::File,
-        ),
+        master_secret: file
+            .kms
+            .master_secret_file
+            .clone()
+            .map_or_else(|| MasterSecret::Default(data_dir.join("master.key")), MasterSecret::File),
         policy: Policy {
             enabled: file.byok.enabled,
             held: file.byok.held,
@@ -96,10 +97,7 @@ fn listener(index: usize, written: &file::Listener) -> Result<Listener, ConfigEr
     let has = |resource| written.resources.contains(&resource);
     Ok(Listener {
         bind,
-        tls: written
-            .tls
-            .as_ref()
-            .map(|tls| ListenerTls { cert: tls.cert.clone(), key: tls.key.clone() }),
+        tls: written.tls.as_ref().map(|tls| ListenerTls { cert: tls.cert.clone(), key: tls.key.clone() }),
         resources: Resources {
             gateway: has(Resource::Gateway),
             admin: has(Resource::Admin),

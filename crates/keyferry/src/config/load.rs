@@ -22,11 +22,7 @@ pub fn read_file(path: &Path) -> Result<File, ConfigError> {
     parse(&text, &name, &|name| std::env::var(name).ok())
 }
 
-fn parse(
-    text: &str,
-    name: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<File, ConfigError> {
+fn parse(text: &str, name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<File, ConfigError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(File::default());
     }
@@ -70,16 +66,25 @@ mod tests {
             ("listeners: [{bind: '127.0.0.1', resources: [gateway]}]", "listeners[0].bind"),
             ("listeners: [{bind: '127.0.0.1:1', resources: [moon]}]", "listeners[0].resources[0]"),
             ("listeners: []", "listeners"),
-            ("providers: {acme: {kind: openai-compatible, base_url: 'http://x.example/v1'}}", "providers.acme.base_url"),
+            (
+                "providers: {acme: {kind: openai-compatible, base_url: 'http://x.example/v1'}}",
+                "providers.acme.base_url",
+            ),
             ("providers: {acme: {base_url: 'https://llm.acme.example/v1'}}", "providers.acme.kind"),
             ("providers: {acme: {kind: openai-compatible}}", "providers.acme.base_url"),
-            ("providers: {api: {kind: openai-compatible, base_url: 'https://llm.acme.example'}}", "providers.api"),
+            (
+                "providers: {api: {kind: openai-compatible, base_url: 'https://llm.acme.example'}}",
+                "providers.api",
+            ),
             ("providers: {openai: {base_url: 'https://llm.acme.example'}}", "providers.openai.base_url"),
             ("storage: {url: 'mysql://x'}", "storage.url"),
             ("counters: {url: 'redis://x'}", "counters.url"),
             ("kms: {kind: moon}", "kms.kind"),
             ("data_dir: '${NOT_SET}'", "data_dir"),
-            ("environment: production\nupstream: {dial: [{host: api.openai.com, address: '127.0.0.1:1', plaintext: true}]}", "upstream.dial[0].plaintext"),
+            (
+                "environment: production\nupstream: {dial: [{host: api.openai.com, address: '127.0.0.1:1', plaintext: true}]}",
+                "upstream.dial[0].plaintext",
+            ),
         ] {
             let error = error_of(text);
             assert!(error.starts_with(&format!("{path}: ")), "{text}\n→ {error}");

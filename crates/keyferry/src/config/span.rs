@@ -31,9 +31,8 @@ impl Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <Cow<'_, str>>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            de::Error::custom("expected a length of time such as `500ms`, `5s`, `2m` or `1h`")
-        })
+        Self::parse(&text)
+            .ok_or_else(|| de::Error::custom("expected a length of time such as `500ms`, `5s`, `2m` or `1h`"))
     }
 }
 

@@ -32,6 +32,10 @@ impl Custody {
         let (sealer, opener, _rewrapper) = keyferry_envelope::capabilities();
         let chain = AuditChain::new(root.audit_key());
         let root = Arc::new(root);
-        Self { vault: Vault::new(sealer, Arc::clone(&root), entropy), unsealer: Unsealer::new(opener, root), chain }
+        Self {
+            vault: Vault::new(sealer, Arc::clone(&root), entropy),
+            unsealer: Unsealer::new(opener, root),
+            chain,
+        }
     }
 }

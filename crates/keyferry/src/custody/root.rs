@@ -32,7 +32,11 @@ pub enum RootError {
 }
 
 /// Reads the master secret. The default file is made when there is neither it nor a database.
-pub fn load_root(source: &MasterSecret, database: &Path, entropy: &dyn Entropy) -> Result<LocalRoot, RootError> {
+pub fn load_root(
+    source: &MasterSecret,
+    database: &Path,
+    entropy: &dyn Entropy,
+) -> Result<LocalRoot, RootError> {
     let path = source.path();
     let name = path.display().to_string();
     if let MasterSecret::Default(path) = source

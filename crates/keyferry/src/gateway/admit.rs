@@ -7,7 +7,9 @@ use keyferry_core::{
 };
 use keyferry_envelope::SecretBytes;
 
-use super::{Gateway, Passage, authenticate::Authenticated, body::ReadBody, jwt, slots::Presented, views::away};
+use super::{
+    Gateway, Passage, authenticate::Authenticated, body::ReadBody, jwt, slots::Presented, views::away,
+};
 use crate::http::Problem;
 
 /// How often a decision is repeated because the tenant was changed meanwhile.
@@ -39,7 +41,10 @@ impl Gateway {
             if let Some(wanted) = caller.req_hash()
                 && !body.whole().is_some_and(|bytes| jwt::body_matches(wanted, bytes))
             {
-                return Err(Problem::new(Code::HashMismatch, "The body is not the one this token was made for."));
+                return Err(Problem::new(
+                    Code::HashMismatch,
+                    "The body is not the one this token was made for.",
+                ));
             }
             let asked = Asked { provider, model, carries_key: presented.key.is_some() };
             let pending = decide_on_view(&self.policy, &view.tenant, &caller, asked, now);

@@ -5,13 +5,7 @@
 
 use std::sync::Arc;
 
-use keyferry_core::{
-    admission::Caller,
-    clock::Clock,
-    code::Code,
-    time::Timestamp,
-    token,
-};
+use keyferry_core::{admission::Caller, clock::Clock, code::Code, time::Timestamp, token};
 use keyferry_envelope::SecretBytes;
 
 use super::{
@@ -39,12 +33,20 @@ pub(super) fn unauthorized() -> Problem {
 }
 
 impl Authenticator {
-    pub(super) fn new(clock: Arc<dyn Clock>, key_sets: KeySets, replay_memory_lost_at: Option<Timestamp>) -> Self {
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        key_sets: KeySets,
+        replay_memory_lost_at: Option<Timestamp>,
+    ) -> Self {
         Self { clock, key_sets, replay_memory_lost_at }
     }
 
     /// Who presents this token.
-    pub(super) async fn authenticate(&self, views: &Views, presented: &SecretBytes) -> Result<Authenticated, Problem> {
+    pub(super) async fn authenticate(
+        &self,
+        views: &Views,
+        presented: &SecretBytes,
+    ) -> Result<Authenticated, Problem> {
         let text = presented.expose();
         if token::looks_like_token(text) {
             return self.by_token(views, text).await;

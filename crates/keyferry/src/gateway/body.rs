@@ -23,10 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    http::Problem,
-    upstream::ForwardBody,
-};
+use crate::{http::Problem, upstream::ForwardBody};
 
 /// The longest JSON body.
 const MAX_JSON: usize = 10 * 1024 * 1024;
@@ -87,7 +84,10 @@ fn invalid(message: impl ToString) -> Problem {
 }
 
 fn too_large(limit: u64) -> Problem {
-    Problem::new(Code::RequestTooLarge, format!("The body is longer than {limit} bytes, the limit of this operation."))
+    Problem::new(
+        Code::RequestTooLarge,
+        format!("The body is longer than {limit} bytes, the limit of this operation."),
+    )
 }
 
 /// Reads the body of an operation.

@@ -20,7 +20,8 @@ use keyferry_envelope::ApiKey;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Gateway, Passage, body::ReadBody, own_error,
+    Gateway, Passage,
+    body::ReadBody,
     path::Target,
     record::Written,
     relay::{Mode, Relay, StreamEnd},
@@ -28,7 +29,7 @@ use super::{
     slots::PlacedKey,
 };
 use crate::{
-    http::{AnswerBody, Problem},
+    http::{AnswerBody, Form, Problem},
     telemetry::metrics,
     upstream::{Call, Lane, UpstreamBody, UpstreamError},
 };
@@ -53,7 +54,10 @@ impl Gateway {
         let receipt = receipt(&settlement);
         let deadline = Instant::now() + self.upstream.limits.total_timeout;
         let call = Call {
-            lane: Lane { provider: passage.provider.id.clone(), tenant: Some(settlement.record().tenant.clone()) },
+            lane: Lane {
+                provider: passage.provider.id.clone(),
+                tenant: Some(settlement.record().tenant.clone()),
+            },
             host: passage.provider.host().clone(),
             method: parts.method,
             path: target.upstream,
@@ -124,7 +128,8 @@ impl Gateway {
                 *answer.status_mut() = head.status;
                 *answer.headers_mut() = headers_down(&head.headers);
                 for value in answer.headers_mut().values_mut() {
-                    if let std::borrow::Cow::Owned(masked) = mask::scrub(value.as_bytes(), Some(key.expose())) {
+                    if let std::borrow::Cow::Owned(masked) = mask::scrub(value.as_bytes(), Some(key.expose()))
+                    {
                         *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static(""));
                     }
                 }
@@ -201,7 +206,8 @@ impl Gateway {
         if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
             return failed(passage, settlement, &too_large(limit)).await;
         }
-        let relay = Relay::new(Mode::bytes(limit), body, settlement, self.upstream.limits.idle_timeout, deadline);
+        let relay =
+            Relay::new(Mode::bytes(limit), body, settlement, self.upstream.limits.idle_timeout, deadline);
         let mut answer = Response::new(AnswerBody::Relay(Box::pin(relay)));
         *answer.status_mut() = head.status;
         *answer.headers_mut() = headers_down(&head.headers);
@@ -214,7 +220,8 @@ impl Gateway {
         let mut body = Limited::new(body, limit);
         let mut pieces: Vec<Bytes> = Vec::new();
         loop {
-            let next = timeout_at(deadline.min(Instant::now() + idle), body.frame()).await.map_err(|_| slow())?;
+            let next =
+                timeout_at(deadline.min(Instant::now() + idle), body.frame()).await.map_err(|_| slow())?;
             let Some(frame) = next else { break };
             match frame {
                 Ok(frame) => pieces.extend(frame.into_data()),
@@ -247,7 +254,10 @@ fn acceptable(head: &response::Parts) -> Result<(), Problem> {
     }
     let identity = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if !head.headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
-        return Err(Problem::new(Code::UpstreamError, "The provider compressed its answer without being asked to."));
+        return Err(Problem::new(
+            Code::UpstreamError,
+            "The provider compressed its answer without being asked to.",
+        ));
     }
     Ok(())
 }
@@ -261,11 +271,16 @@ fn upstream_problem(error: &UpstreamError) -> Problem {
 }
 
 /// Ends a request that was admitted and has no answer of the provider's to pass on.
-async fn failed(passage: &Passage<'_>, mut settlement: Settlement, problem: &Problem) -> Response<AnswerBody> {
+async fn failed(
+    passage: &Passage<'_>,
+    mut settlement: Settlement,
+    problem: &Problem,
+) -> Response<AnswerBody> {
     settlement.answered(problem.status().as_u16());
-    let outcome = if problem.code == Code::UpstreamTimeout { Outcome::Timeout } else { Outcome::UpstreamError };
+    let outcome =
+        if problem.code == Code::UpstreamTimeout { Outcome::Timeout } else { Outcome::UpstreamError };
     written(settlement.end(outcome)).await;
-    own_error(problem, passage.provider, passage.id)
+    problem.answer(Form::Native(passage.provider.dialect), passage.id.as_str())
 }
 
 /// Waits until a row is in the store, but not for ever.
@@ -303,7 +318,8 @@ fn headers_up(from: &HeaderMap) -> HeaderMap {
 }
 
 fn headers_down(from: &HeaderMap) -> HeaderMap {
-    let pass = |name: &HeaderName, value: &HeaderValue| passes_down(name.as_str()) && value.len() <= MAX_VALUE;
+    let pass =
+        |name: &HeaderName, value: &HeaderValue| passes_down(name.as_str()) && value.len() <= MAX_VALUE;
     from.iter()
         .filter(|(name, value)| pass(name, value))
         .map(|(name, value)| (name.clone(), value.clone()))

@@ -61,7 +61,13 @@ impl KeySets {
         }
     }
 
-    async fn fetched_key(&self, issuer: &Issuer, url: &str, kid: Option<&str>, now: Timestamp) -> Option<PublicKey> {
+    async fn fetched_key(
+        &self,
+        issuer: &Issuer,
+        url: &str,
+        kid: Option<&str>,
+        now: Timestamp,
+    ) -> Option<PublicKey> {
         let entry = self.entry(&issuer.id);
         // Held while fetching: everybody else who needs the same set waits for this one fetch.
         let mut entry = entry.lock().await;
@@ -75,7 +81,9 @@ impl KeySets {
                     entry.set = Some(Arc::new(set));
                     entry.fetched_at = Some(now);
                 }
-                _ => tracing::warn!(event = "key_set_not_renewed", issuer = %issuer.id, tenant = %issuer.tenant),
+                _ => {
+                    tracing::warn!(event = "key_set_not_renewed", issuer = %issuer.id, tenant = %issuer.tenant)
+                }
             }
         }
         if age(entry.fetched_at) > MAX_STALE {

@@ -150,14 +150,15 @@ impl<'t> Unverified<'t> {
         }
         self.check_times(now.secs(), replay_memory_lost_at.map(Timestamp::secs))?;
         let claims = &self.claims;
-        let claim = Claim {
-            key: claim_key(issuer, &claims.jti.0),
-            until: Timestamp::from_secs(claims.exp.0 + SKEW),
-        };
+        let claim =
+            Claim { key: claim_key(issuer, &claims.jti.0), until: Timestamp::from_secs(claims.exp.0 + SKEW) };
         let grant = Grant::Jwt {
             issuer: issuer.id.clone(),
             claim,
-            claims_byok: claims.byok.as_ref().is_some_and(|byok| *byok != serde_json::Value::Bool(false) && !byok.is_null()),
+            claims_byok: claims
+                .byok
+                .as_ref()
+                .is_some_and(|byok| *byok != serde_json::Value::Bool(false) && !byok.is_null()),
             req_hash: claims.req_hash.as_ref().map(|hash| hash.0.clone()),
         };
         let subject = claims.sub.as_ref().map_or("", |sub| &sub.0);
@@ -169,9 +170,10 @@ impl<'t> Unverified<'t> {
         let exp = claims.exp.0;
         let alive = now < exp + SKEW && exp <= now + MAX_LIFE + SKEW;
         let begun = claims.nbf.as_ref().is_none_or(|nbf| nbf.0 <= now + SKEW);
-        let issued = claims.iat.as_ref().is_none_or(|iat| {
-            iat.0 <= now + SKEW && iat.0 < exp && exp - iat.0 <= MAX_LIFE
-        });
+        let issued = claims
+            .iat
+            .as_ref()
+            .is_none_or(|iat| iat.0 <= now + SKEW && iat.0 < exp && exp - iat.0 <= MAX_LIFE);
         // Earlier uses were forgotten: what could have been used before must not be used again.
         let fresh = lost_at.is_none_or(|lost| claims.iat.as_ref().is_some_and(|iat| iat.0 >= lost + SKEW));
         (alive && begun && issued && fresh).then_some(())

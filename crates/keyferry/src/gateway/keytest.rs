@@ -58,7 +58,12 @@ impl KeyTest {
     }
 
     /// Tests a key that came with the request.
-    pub async fn carried(&self, tenant: &TenantId, provider: &Provider, value: &[u8]) -> Result<TestedKey, Problem> {
+    pub async fn carried(
+        &self,
+        tenant: &TenantId,
+        provider: &Provider,
+        value: &[u8],
+    ) -> Result<TestedKey, Problem> {
         let placed = PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? };
         Ok(self.run(tenant, provider, placed).await)
     }

@@ -26,7 +26,8 @@ mod views;
 
 use std::{sync::Arc, time::Instant};
 
-use http::{HeaderValue, Response};
+use http::Response;
+pub use jws::KeySet;
 use keyferry_core::{
     admission::{KeyChoice, Policy},
     clock::Clock,
@@ -36,8 +37,7 @@ use keyferry_core::{
     provider::{Provider, Providers},
     time::Timestamp,
 };
-use keyferry_envelope::{ApiKey, Entropy};
-pub use jws::KeySet;
+use keyferry_envelope::ApiKey;
 pub use keytest::{KeyTest, TestedKey};
 pub use record::Recorder;
 pub use relay::Relay;
@@ -53,7 +53,6 @@ use crate::{
 /// What the data plane needs.
 pub struct Gateway {
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
     policy: Policy,
     providers: Arc<Providers>,
     counters: Arc<dyn Counters>,
@@ -69,7 +68,6 @@ pub struct Gateway {
 #[expect(missing_docs, reason = "each is what its type says")]
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
-    pub entropy: Arc<dyn Entropy>,
     pub policy: Policy,
     pub providers: Arc<Providers>,
     pub store: Arc<dyn Store>,
@@ -97,7 +95,6 @@ impl Gateway {
             views: Views::new(parts.store, Arc::clone(&parts.counters)),
             authenticator: Authenticator::new(Arc::clone(&parts.clock), jwks, parts.replay_memory_lost_at),
             clock: parts.clock,
-            entropy: parts.entropy,
             policy: parts.policy,
             providers: parts.providers,
             counters: parts.counters,
@@ -114,23 +111,23 @@ impl Gateway {
     }
 
     /// Serves one request to a provider's surface; `below` is the path after the provider's name.
-    pub async fn serve(self: &Arc<Self>, request: Clean, provider: &Provider, below: &str) -> Response<AnswerBody> {
-        let started = Instant::now();
-        let id = RequestId::make(self.clock.now(), &*self.entropy);
+    pub async fn serve(
+        self: &Arc<Self>,
+        request: Clean,
+        provider: &Provider,
+        below: &str,
+        id: &RequestId,
+    ) -> Response<AnswerBody> {
         let _in_flight = metrics::in_flight();
-        let mut answer = match self.pass(request, provider, below, &id, started).await {
+        match self.pass(request, provider, below, id, Instant::now()).await {
             Ok(answer) => answer,
             Err(problem) => {
                 metrics::denied(problem.code.as_str());
                 tracing::info!(event = "request_denied", request_id = %id, provider = %provider.id,
                     code = problem.code.as_str(), status = problem.status().as_u16());
-                own_error(&problem, provider, &id)
+                problem.answer(Form::Native(provider.dialect), id.as_str())
             }
-        };
-        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-            answer.headers_mut().insert("x-keyferry-request-id", value);
         }
-        answer
     }
 
     async fn pass(
@@ -164,15 +161,17 @@ impl Gateway {
         choice: &KeyChoice,
     ) -> Result<slots::PlacedKey, Problem> {
         match choice {
-            KeyChoice::Carried => presented
-                .key
-                .ok_or_else(|| Problem::new(Code::KeyNotFound, "The request brought no key for this provider.")),
+            KeyChoice::Carried => presented.key.ok_or_else(|| {
+                Problem::new(Code::KeyNotFound, "The request brought no key for this provider.")
+            }),
             KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider) {
                 Ok(key) => Ok(slots::PlacedKey { slot: passage.provider.auth_slot(), key: Arc::new(key) }),
                 Err(error) => {
                     tracing::error!(event = "credential_unreadable", %error, request_id = %passage.id,
                         tenant = %credential.summary.tenant, credential = %credential.summary.id);
-                    Err(Problem::unavailable("The stored key cannot be opened. No other key was used in its place."))
+                    Err(Problem::unavailable(
+                        "The stored key cannot be opened. No other key was used in its place.",
+                    ))
                 }
             },
         }
@@ -183,14 +182,4 @@ impl Gateway {
 fn parse_key(value: &[u8]) -> Result<Arc<ApiKey>, Problem> {
     let secret = keyferry_envelope::SecretBytes::new(value.to_vec());
     ApiKey::parse(secret).map(Arc::new).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))
-}
-
-/// One of our own errors, with the headers that the SDKs read into their exceptions.
-fn own_error(problem: &Problem, provider: &Provider, id: &RequestId) -> Response<AnswerBody> {
-    let mut answer = problem.answer(Form::Native(provider.dialect), id.as_str());
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        answer.headers_mut().insert("x-request-id", value.clone());
-        answer.headers_mut().insert("request-id", value);
-    }
-    answer
 }

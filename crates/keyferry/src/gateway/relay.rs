@@ -50,7 +50,8 @@ impl StreamEnd {
             operation.name,
             "chat.completions" | "completions" | "responses" | "messages" | "stream_generate_content"
         );
-        let framed = headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::CONTENT_LENGTH);
+        let framed =
+            headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::CONTENT_LENGTH);
         let native = provider.dialect != Dialect::OpenAi || provider.id.as_str() == "openai";
         if known && (native || !framed) { Self::Event } else { Self::Body }
     }
@@ -59,12 +60,7 @@ impl StreamEnd {
 /// What is relayed.
 pub(super) enum Mode {
     /// Server-sent events.
-    Events {
-        dialect: Dialect,
-        meter: Option<Meter>,
-        boundary: Boundary,
-        end: StreamEnd,
-    },
+    Events { dialect: Dialect, meter: Option<Meter>, boundary: Boundary, end: StreamEnd },
     /// Bytes of any kind; so many may still come.
     Bytes { left: usize },
 }
@@ -83,7 +79,10 @@ impl Mode {
 enum State {
     Streaming,
     /// All is out but the end, which waits for the row.
-    Ending { written: Option<Written>, patience: Pin<Box<Sleep>> },
+    Ending {
+        written: Option<Written>,
+        patience: Pin<Box<Sleep>>,
+    },
     /// An error event is out; the break waits until it is flushed.
     Breaking(Pin<Box<Sleep>>),
     Done,
@@ -109,7 +108,15 @@ impl Relay {
         deadline: Instant,
     ) -> Self {
         let idle = Box::pin(sleep_until(deadline.min(Instant::now() + idle_timeout)));
-        Self { mode, body, settlement: Some(settlement), state: State::Streaming, idle, idle_timeout, deadline }
+        Self {
+            mode,
+            body,
+            settlement: Some(settlement),
+            state: State::Streaming,
+            idle,
+            idle_timeout,
+            deadline,
+        }
     }
 
     fn keep_waiting(&mut self) {
@@ -151,7 +158,8 @@ impl Relay {
     fn finish(&mut self) -> Option<Bytes> {
         let (ended, written) = self.settle(None);
         if !ended {
-            return self.break_off(Code::UpstreamError, "The provider broke off in the middle of its answer.");
+            return self
+                .break_off(Code::UpstreamError, "The provider broke off in the middle of its answer.");
         }
         self.state = State::Ending { written, patience: Box::pin(sleep(WRITE_PATIENCE)) };
         match &mut self.mode {
@@ -165,7 +173,9 @@ impl Relay {
         tracing::warn!(event = "stream_broken", outcome = outcome.as_str(), request_id = ?request_id);
         let _ = self.settle(Some(outcome));
         match outcome {
-            Outcome::Timeout => self.break_off(Code::UpstreamTimeout, "The provider sent nothing for too long."),
+            Outcome::Timeout => {
+                self.break_off(Code::UpstreamTimeout, "The provider sent nothing for too long.")
+            }
             _ => self.break_off(Code::UpstreamError, "The provider broke off in the middle of its answer."),
         }
     }

@@ -91,7 +91,8 @@ impl Taken {
             }
         }
         debug_assert!(headers::SECRET.iter().all(|name| !headers.contains_key(*name)));
-        let modes = [byok_key.is_some(), byok_keys.is_some(), session, sealed].into_iter().filter(|&m| m).count();
+        let modes =
+            [byok_key.is_some(), byok_keys.is_some(), session, sealed].into_iter().filter(|&m| m).count();
         Ok(Self {
             token: token.map(|value| SecretBytes::new(value.as_bytes().to_vec())),
             slots,
@@ -121,7 +122,10 @@ fn secret_of(slot: AuthSlot, value: &HeaderValue) -> Result<&[u8], Problem> {
     }
     match bytes.split_at_checked(7) {
         Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(secret.trim_ascii()),
-        _ => Err(Problem::new(Code::Unauthorized, "The header Authorization must say: Bearer, a space, the token.")),
+        _ => Err(Problem::new(
+            Code::Unauthorized,
+            "The header Authorization must say: Bearer, a space, the token.",
+        )),
     }
 }
 
@@ -175,7 +179,10 @@ fn own_key(taken: &mut Taken, provider: &Provider) -> Result<Option<PlacedKey>, 
 
 fn placed(provider: &Provider, value: &[u8]) -> Result<PlacedKey, Problem> {
     if token::looks_like_token(value) {
-        return Err(Problem::new(Code::InvalidRequest, "A gateway token stands where a provider's key belongs."));
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            "A gateway token stands where a provider's key belongs.",
+        ));
     }
     Ok(PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? })
 }
@@ -249,9 +256,12 @@ mod tests {
     #[test]
     fn the_token_is_found_in_every_slot() {
         let bearer = format!("Bearer {TOKEN}");
-        for (name, value) in
-            [("authorization", bearer.as_str()), ("x-api-key", TOKEN), ("x-goog-api-key", TOKEN), ("x-keyferry-token", TOKEN)]
-        {
+        for (name, value) in [
+            ("authorization", bearer.as_str()),
+            ("x-api-key", TOKEN),
+            ("x-goog-api-key", TOKEN),
+            ("x-keyferry-token", TOKEN),
+        ] {
             for provider in ["openai", "anthropic", "gemini"] {
                 let presented = read_with(provider, &[(name, value)]).expect("accepted");
                 assert_eq!(presented.token.expose(), TOKEN.as_bytes());
@@ -269,7 +279,8 @@ mod tests {
             ("anthropic", "x-api-key", KEY, AuthSlot::XApiKey),
             ("gemini", "x-goog-api-key", KEY, AuthSlot::XGoogApiKey),
         ] {
-            let presented = read_with(provider, &[("x-keyferry-token", TOKEN), (name, value)]).expect("accepted");
+            let presented =
+                read_with(provider, &[("x-keyferry-token", TOKEN), (name, value)]).expect("accepted");
             assert_eq!(key_of(&presented), Some((slot, KEY.as_bytes())), "{provider} {name}");
         }
     }
@@ -277,9 +288,11 @@ mod tests {
     #[test]
     fn a_key_may_come_by_name_and_others_are_ignored() {
         let map = format!(r#"{{"openai": "{KEY}", "gemini": "other-key-0123"}}"#);
-        let presented = read_with("openai", &[("x-api-key", TOKEN), ("x-byok-keys", &map)]).expect("accepted");
+        let presented =
+            read_with("openai", &[("x-api-key", TOKEN), ("x-byok-keys", &map)]).expect("accepted");
         assert_eq!(key_of(&presented), Some((AuthSlot::Bearer, KEY.as_bytes())));
-        let presented = read_with("anthropic", &[("x-api-key", TOKEN), ("x-byok-keys", &map)]).expect("accepted");
+        let presented =
+            read_with("anthropic", &[("x-api-key", TOKEN), ("x-byok-keys", &map)]).expect("accepted");
         assert!(presented.key.is_none());
     }
 

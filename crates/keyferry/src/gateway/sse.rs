@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn every_split_gives_the_same_bytes() {
         for newline in ["\n", "\r\n"] {
-            let stream: String = (0..5).map(|i| format!("event: x{newline}data: {i}{newline}{newline}")).collect();
+            let stream: String =
+                (0..5).map(|i| format!("event: x{newline}data: {i}{newline}{newline}")).collect();
             for piece in 1..stream.len() {
                 let mut boundary = Boundary::default();
                 let mut out = Vec::new();

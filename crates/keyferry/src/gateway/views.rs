@@ -69,7 +69,9 @@ impl Views {
             return Ok(Some(Arc::clone(view)));
         }
         let epoch = self.counters.epoch(id).await.map_err(|error| away(&error))?;
-        let Some(tenant) = self.store.tenant(id).await.map_err(|error| away(&error))? else { return Ok(None) };
+        let Some(tenant) = self.store.tenant(id).await.map_err(|error| away(&error))? else {
+            return Ok(None);
+        };
         let credentials = self.store.sealed_credentials(id).await.map_err(|error| away(&error))?;
         let issuers = self.store.issuers(id).await.map_err(|error| away(&error))?;
         let credentials = credentials.into_iter().map(Arc::new).collect();
@@ -80,7 +82,10 @@ impl Views {
     }
 
     /// A token and the view of its tenant.
-    pub(super) async fn of_token(&self, id: &TokenId) -> Result<Option<(Arc<View>, Arc<StoredToken>)>, Problem> {
+    pub(super) async fn of_token(
+        &self,
+        id: &TokenId,
+    ) -> Result<Option<(Arc<View>, Arc<StoredToken>)>, Problem> {
         let known = lock(&self.tenant_of_token).get(id).cloned();
         let tenant = match known {
             Some(tenant) => tenant,
@@ -116,9 +121,9 @@ impl Views {
 pub(super) fn away(error: &(dyn std::error::Error + 'static)) -> Problem {
     tracing::error!(event = "dependency_away", %error);
     match error.downcast_ref::<StoreError>() {
-        Some(StoreError::Inconsistent { .. }) => {
-            Problem::unavailable("What is stored for this tenant cannot be read; the operator's log says where.")
-        }
+        Some(StoreError::Inconsistent { .. }) => Problem::unavailable(
+            "What is stored for this tenant cannot be read; the operator's log says where.",
+        ),
         _ => Problem::unavailable("A part of the gateway is away."),
     }
 }

@@ -152,7 +152,11 @@ mod rewound {
     use super::Rewound;
 
     impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
-        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             let this = self.get_mut();
             if this.early.is_empty() {
                 return Pin::new(&mut this.io).poll_read(cx, buf);

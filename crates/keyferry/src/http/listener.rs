@@ -1,13 +1,6 @@
 //! Listeners: where connections come from.
 
-use std::{
-    io,
-    net::IpAddr,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::IpAddr, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -18,7 +11,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{connection::Served, route::{App, ClientAddr}};
+use super::{
+    connection::Served,
+    route::{App, ClientAddr},
+};
 use crate::config::{Bind, Listener, ListenerTls, Resources};
 
 /// Connections a listener serves at once.
@@ -54,7 +50,8 @@ enum Socket {
 /// Binds a listener.
 pub async fn bind(index: usize, listener: &Listener) -> Result<Bound, BindError> {
     let bind_error = |error| BindError::Bind(index, error);
-    let tls = listener.tls.as_ref().map(acceptor).transpose().map_err(|error| BindError::Tls(index, error))?;
+    let tls =
+        listener.tls.as_ref().map(acceptor).transpose().map_err(|error| BindError::Tls(index, error))?;
     let (socket, address) = match &listener.bind {
         Bind::Tcp(address) => {
             let socket = TcpListener::bind(address).await.map_err(bind_error)?;
@@ -87,7 +84,8 @@ fn acceptor(tls: &ListenerTls) -> Result<TlsAcceptor, String> {
     let chain = CertificateDer::pem_file_iter(&tls.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| cert(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| format!("{}: {error}", tls.key.display()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| format!("{}: {error}", tls.key.display()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -88,11 +88,10 @@ impl Problem {
             }}),
             Form::Problem => json!({
                 "type": "about:blank",
-                "title": StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()),
+                "title": self.status().canonical_reason(),
                 "status": status,
                 "detail": self.message,
                 "code": code,
-                "request_id": request_id,
             }),
         }
     }
@@ -113,7 +112,8 @@ impl Problem {
             Form::Native(_) => "application/json",
             Form::Problem => "application/problem+json",
         };
-        let mut answer = Response::new(AnswerBody::from(self.body(form, request_id).to_string().into_bytes()));
+        let mut answer =
+            Response::new(AnswerBody::from(self.body(form, request_id).to_string().into_bytes()));
         *answer.status_mut() = self.status();
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -130,7 +130,11 @@ impl Problem {
     fn is_worth_a_retry(&self) -> bool {
         matches!(
             self.code,
-            Code::RateLimited | Code::ServiceUnavailable | Code::UpstreamError | Code::DnsFailed | Code::UpstreamTimeout
+            Code::RateLimited
+                | Code::ServiceUnavailable
+                | Code::UpstreamError
+                | Code::DnsFailed
+                | Code::UpstreamTimeout
         )
     }
 }

@@ -4,7 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
-use keyferry_core::{code::Code, dialect::Dialect};
+use keyferry_core::{clock::Clock, code::Code, dialect::Dialect, id::RequestId};
+use keyferry_envelope::Entropy;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower::ServiceExt;
 
@@ -16,6 +17,10 @@ use crate::{config::Resources, gateway::Gateway};
 
 /// Everything a listener can serve.
 pub struct App {
+    /// Time, for request ids.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, for request ids.
+    pub entropy: Arc<dyn Entropy>,
     /// The data plane.
     pub gateway: Arc<Gateway>,
     /// The control plane.
@@ -39,59 +44,88 @@ impl App {
         shared: &Arc<Shared>,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
+        let id = RequestId::make(self.clock.now(), &*self.entropy);
+        let mut answer = self.answer_as(&id, serves, client, shared, request).await;
+        let headers = answer.headers_mut();
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+            // The SDKs read these two into their exceptions; a provider's own stay as they are.
+            for name in ["x-request-id", "request-id"] {
+                headers.entry(name).or_insert_with(|| value.clone());
+            }
+            headers.insert("x-keyferry-request-id", value);
+        }
+        answer
+    }
+
+    async fn answer_as(
+        &self,
+        id: &RequestId,
+        serves: Resources,
+        client: ClientAddr,
+        shared: &Arc<Shared>,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
         if let Some(refusal) = refused(&request, shared) {
-            return refuse(&refusal);
+            return refuse(&refusal, id);
         }
         let target = request.uri().path().to_owned();
         let clean = match Clean::judge(request) {
             Ok(clean) => clean,
             Err(reason) => {
                 crate::telemetry::metrics::refused();
-                return refuse(&Refusal { reason, status: 400, target });
+                return refuse(&Refusal { reason, status: 400, target }, id);
             }
         };
-        let mut answer = self.route(serves, client, clean, &target).await;
+        let answer = self.route(id, serves, client, clean, &target).await;
         // A body that broke a rule while it was read ends the connection, and its answer says why.
-        if let Some(refusal) = shared.refusal()
-            && answer.status() == 400
-        {
-            answer = refuse(refusal);
+        match shared.refusal() {
+            Some(refusal) if answer.status() == 400 => refuse(refusal, id),
+            _ => answer,
         }
-        answer.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-        answer
     }
 
-    async fn route(&self, serves: Resources, client: ClientAddr, clean: Clean, path: &str) -> Response<AnswerBody> {
+    async fn route(
+        &self,
+        id: &RequestId,
+        serves: Resources,
+        client: ClientAddr,
+        clean: Clean,
+        path: &str,
+    ) -> Response<AnswerBody> {
         match path {
             "/healthz" if serves.health => return Health::alive(),
             "/readyz" if serves.health => return self.health.ready().await,
             "/metrics" if serves.metrics => return text(self.metrics.render()),
-            "/" => return nothing(Form::Native(Dialect::OpenAi), "There is nothing at this address. See /openapi.json."),
+            "/" => {
+                let message = "There is nothing at this address. See /openapi.json.";
+                return nothing(Form::Native(Dialect::OpenAi), message, id);
+            }
             _ => {}
         }
         if serves.admin && (path == "/openapi.json" || path.starts_with("/api/")) {
             return self.admin(client, clean).await;
         }
         if serves.gateway
-            && let Some(answer) = self.gateway(clean, path).await
+            && let Some(answer) = self.gateway(clean, path, id).await
         {
             return answer;
         }
-        nothing(Form::of_target(path), "There is nothing at this address.")
+        nothing(Form::of_target(path), "There is nothing at this address.", id)
     }
 
     /// `/{provider}/…`: a provider's own surface.
-    async fn gateway(&self, clean: Clean, path: &str) -> Option<Response<AnswerBody>> {
+    async fn gateway(&self, clean: Clean, path: &str, id: &RequestId) -> Option<Response<AnswerBody>> {
         let (name, _) = path.strip_prefix('/')?.split_once('/')?;
         if keyferry_core::provider::RESERVED.contains(&name) {
             return None;
         }
         let Some(provider) = self.gateway.providers().get(name) else {
             let problem = Problem::new(Code::UnknownProvider, "No provider of this name is configured.");
-            return Some(problem.answer(Form::Native(Dialect::OpenAi), ""));
+            return Some(problem.answer(Form::Native(Dialect::OpenAi), id.as_str()));
         };
         let below = &path[1 + name.len()..];
-        Some(self.gateway.serve(clean, provider, below).await)
+        Some(self.gateway.serve(clean, provider, below, id).await)
     }
 
     async fn admin(&self, client: ClientAddr, clean: Clean) -> Response<AnswerBody> {
@@ -109,19 +143,17 @@ fn refused(request: &Request<Incoming>, shared: &Shared) -> Option<Refusal> {
     asked.then(|| shared.refusal().cloned()).flatten()
 }
 
-fn refuse(refusal: &Refusal) -> Response<AnswerBody> {
+fn refuse(refusal: &Refusal, id: &RequestId) -> Response<AnswerBody> {
     tracing::info!(event = "request_refused", reason = refusal.reason.0, status = refusal.status);
-    let problem = Problem {
-        status: Some(refusal.status),
-        ..Problem::new(Code::InvalidRequest, refusal.reason.0)
-    };
-    let mut answer = problem.answer(Form::of_target(&refusal.target), "");
+    let problem =
+        Problem { status: Some(refusal.status), ..Problem::new(Code::InvalidRequest, refusal.reason.0) };
+    let mut answer = problem.answer(Form::of_target(&refusal.target), id.as_str());
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
-fn nothing(form: Form, message: &str) -> Response<AnswerBody> {
-    Problem::new(Code::NotFound, message).answer(form, "")
+fn nothing(form: Form, message: &str, id: &RequestId) -> Response<AnswerBody> {
+    Problem::new(Code::NotFound, message).answer(form, id.as_str())
 }
 
 fn text(body: String) -> Response<AnswerBody> {

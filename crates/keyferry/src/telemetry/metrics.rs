@@ -50,7 +50,10 @@ fn describe() {
     describe_counter!(TOKENS, "Tokens, by provider and direction.");
     describe_gauge!(ACTIVE, "Requests being served.");
     describe_gauge!(CONNECTIONS, "Client connections.");
-    describe_counter!(UPSTREAM_CONNECTIONS, "Connections to providers, by provider and whether opened or reused.");
+    describe_counter!(
+        UPSTREAM_CONNECTIONS,
+        "Connections to providers, by provider and whether opened or reused."
+    );
     describe_counter!(EGRESS_DENIED, "Dials refused by the address guard, by provider.");
     describe_gauge!(USAGE_WAITING, "Usage rows that are not in the store yet.");
     for provider in ["openai", "anthropic", "gemini"] {
@@ -107,7 +110,8 @@ pub fn request_ended(record: &keyferry_core::record::UsageRecord) {
         .record(Duration::from_millis(record.latency_ms).as_secs_f64());
     histogram!(OVERHEAD).record(Duration::from_micros(record.overhead_us).as_secs_f64());
     if record.usage.input > 0 {
-        counter!(TOKENS, "provider" => provider.clone(), "direction" => "input").increment(record.usage.input);
+        counter!(TOKENS, "provider" => provider.clone(), "direction" => "input")
+            .increment(record.usage.input);
     }
     if record.usage.output > 0 {
         counter!(TOKENS, "provider" => provider, "direction" => "output").increment(record.usage.output);

@@ -3,12 +3,7 @@
 //! resolve → every address public, or none is used → connect to one of exactly these → the peer is
 //! that one → TLS for the host's name. There is no second lookup between judging and connecting.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, time::Duration};
 
 use keyferry_core::net::host::ProviderHost;
 use tokio::{net::TcpStream, time::timeout};
@@ -35,9 +30,10 @@ struct Override {
 
 impl Dialer {
     pub(super) fn new(upstream: &config::Upstream, tls: Tls) -> Self {
-        let overrides = upstream.dial.iter().map(|dial| {
-            (dial.host.clone(), Override { address: dial.address, plaintext: dial.plaintext })
-        });
+        let overrides = upstream
+            .dial
+            .iter()
+            .map(|dial| (dial.host.clone(), Override { address: dial.address, plaintext: dial.plaintext }));
         Self {
             names: Names::new(&upstream.nameservers),
             tls,

@@ -172,11 +172,7 @@ fn misplaced() -> io::Error {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Injector<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.leaving.is_some() {
             let taken = ready!(self.poll_leave(cx, buf))?;
             if taken > 0 || buf.is_empty() {
@@ -284,7 +280,8 @@ mod tests {
         for width in [1, 7, 64, 4096] {
             for cut in [1, 5, 20, 40, 60, 80, 100] {
                 let (slot, value) = armed(AuthSlot::Bearer);
-                let head = [b"POST /v1 HTTP/1.1\r\nauthorization: ".as_slice(), &value, b"\r\nhost: a\r\n\r\n"];
+                let head =
+                    [b"POST /v1 HTTP/1.1\r\nauthorization: ".as_slice(), &value, b"\r\nhost: a\r\n\r\n"];
                 let message = [head.concat(), body.clone()].concat();
                 let cut = cut.min(message.len());
                 let seen = pass(&slot, &[&message[..cut], &message[cut..]], width).await.expect("passes");
@@ -303,7 +300,8 @@ mod tests {
         assert!(pass(&slot, &[b"GET / HTTP/1.1\r\nx-api-key: other\r\n\r\n"], 4096).await.is_err());
 
         let (slot, value) = armed(AuthSlot::XApiKey);
-        let twice = [b"GET / HTTP/1.1\r\nx-api-key: ".as_slice(), &value, b"\r\nx-two: ", &value, b"\r\n\r\n"];
+        let twice =
+            [b"GET / HTTP/1.1\r\nx-api-key: ".as_slice(), &value, b"\r\nx-two: ", &value, b"\r\n\r\n"];
         assert!(pass(&slot, &[&twice.concat()], 4096).await.is_err());
 
         let (slot, value) = armed(AuthSlot::XApiKey);

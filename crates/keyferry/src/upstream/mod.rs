@@ -112,7 +112,9 @@ impl UpstreamClient {
         let mut ready = self.open(&host, &lane).await?;
         match self.exchange(&mut ready, &mut request, key.as_ref(), deadline).await {
             Ok(answer) => Ok(self.answer(answer, lane, ready)),
-            Err(Failure::NotSent(_)) => Err(UpstreamError::Connect(std::io::ErrorKind::ConnectionReset.into())),
+            Err(Failure::NotSent(_)) => {
+                Err(UpstreamError::Connect(std::io::ErrorKind::ConnectionReset.into()))
+            }
             Err(Failure::Sent(error)) => Err(error),
         }
     }

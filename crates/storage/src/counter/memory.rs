@@ -55,10 +55,7 @@ struct Gcra {
 
 impl Default for MemoryCounters {
     fn default() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-        }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 }
 
@@ -90,12 +87,7 @@ impl Counters for MemoryCounters {
         Ok(shard.quotas.get(tenant).filter(|quota| quota.day == day).map_or(0, |quota| quota.used))
     }
 
-    async fn draw(
-        &self,
-        name: &str,
-        rate: Rate,
-        now: Timestamp,
-    ) -> Result<Option<u64>, CountersAway> {
+    async fn draw(&self, name: &str, rate: Rate, now: Timestamp) -> Result<Option<u64>, CountersAway> {
         let mut shard = self.shard(name);
         shard.drop_idle_buckets(now);
         match shard.peek(name, rate, now) {

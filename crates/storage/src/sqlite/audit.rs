@@ -18,10 +18,7 @@ pub(super) async fn append(
     tx: &mut Transaction<'_, Sqlite>,
     draft: AuditDraft,
 ) -> Result<(), StoreError> {
-    let head = sqlx::query("SELECT * FROM audit_head")
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(away)?;
+    let head = sqlx::query("SELECT * FROM audit_head").fetch_optional(&mut **tx).await.map_err(away)?;
     let head = head.as_ref().map(read_head).transpose()?;
     let (row, head) = chain.extend(head.as_ref(), draft);
     sqlx::query(
@@ -80,11 +77,7 @@ impl SqliteStore {
         Ok(paged(rows.collect::<Result<_, _>>()?, page.limit))
     }
 
-    pub(super) async fn audit_from(
-        &self,
-        seq: i64,
-        limit: u32,
-    ) -> Result<Vec<AuditRow>, StoreError> {
+    pub(super) async fn audit_from(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?")
             .bind(seq)
             .bind(limit)
@@ -95,10 +88,8 @@ impl SqliteStore {
     }
 
     pub(super) async fn audit_end(&self) -> Result<Option<AuditHead>, StoreError> {
-        let row = sqlx::query("SELECT * FROM audit_head")
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(away)?;
+        let row =
+            sqlx::query("SELECT * FROM audit_head").fetch_optional(&self.readers).await.map_err(away)?;
         row.as_ref().map(read_head).transpose()
     }
 }

@@ -45,8 +45,7 @@ impl SqliteStore {
         .map_err(conflict(
             "There is an active key for this provider and label already. Rotate it, or revoke it first.",
         ))?;
-        insert_version(&mut tx, &summary.id, summary.version, &credential.origin, &credential.sealed)
-            .await?;
+        insert_version(&mut tx, &summary.id, summary.version, &credential.origin, &credential.sealed).await?;
         self.commit(tx, audit).await
     }
 
@@ -55,15 +54,14 @@ impl SqliteStore {
         tenant: &TenantId,
         page: &PageRequest,
     ) -> Result<Page<CredentialSummary>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM credentials WHERE tenant_id = ? AND n < ? ORDER BY n DESC LIMIT ?",
-        )
-        .bind(tenant.as_str())
-        .bind(cursor(page, i64::MAX))
-        .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(away)?;
+        let rows =
+            sqlx::query("SELECT * FROM credentials WHERE tenant_id = ? AND n < ? ORDER BY n DESC LIMIT ?")
+                .bind(tenant.as_str())
+                .bind(cursor(page, i64::MAX))
+                .bind(i64::from(page.limit) + 1)
+                .fetch_all(&self.readers)
+                .await
+                .map_err(away)?;
         let rows = rows.iter().map(|row| Ok((numbered(row)?, read(row)?)));
         Ok(paged(rows.collect::<Result<_, StoreError>>()?, page.limit))
     }
@@ -124,8 +122,7 @@ impl SqliteStore {
         .map_err(away)?
         .ok_or(StoreError::Conflict("Another rotation or a revocation came between. Read it again."))?;
         match version.keep_old_until {
-            None => sqlx::query("DELETE FROM credential_versions WHERE credential_id = ?")
-                .bind(id.as_str()),
+            None => sqlx::query("DELETE FROM credential_versions WHERE credential_id = ?").bind(id.as_str()),
             Some(until) => sqlx::query(
                 "UPDATE credential_versions SET destroy_at = min(coalesce(destroy_at, ?1), ?1)
                  WHERE credential_id = ?2",
@@ -177,23 +174,18 @@ impl SqliteStore {
         audit: AuditDraft,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
-            "UPDATE credentials SET test_status = ?, test_at = ? WHERE tenant_id = ? AND id = ?",
-        )
-        .bind(test.status.as_str())
-        .bind(test.at.map(Timestamp::millis))
-        .bind(tenant.as_str())
-        .bind(id.as_str())
-        .execute(&mut *tx)
-        .await
-        .map_err(away)?;
+        sqlx::query("UPDATE credentials SET test_status = ?, test_at = ? WHERE tenant_id = ? AND id = ?")
+            .bind(test.status.as_str())
+            .bind(test.at.map(Timestamp::millis))
+            .bind(tenant.as_str())
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(away)?;
         self.commit(tx, audit).await
     }
 
-    pub(super) async fn credential_destroy_overlapped(
-        &self,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
+    pub(super) async fn credential_destroy_overlapped(&self, now: Timestamp) -> Result<u64, StoreError> {
         let done = sqlx::query("DELETE FROM credential_versions WHERE destroy_at <= ?")
             .bind(now.millis())
             .execute(&self.writer)

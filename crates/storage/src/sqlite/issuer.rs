@@ -11,11 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use super::{SqliteStore, away, conflict, rows::Reader};
 
 impl SqliteStore {
-    pub(super) async fn issuer_create(
-        &self,
-        issuer: &Issuer,
-        audit: AuditDraft,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn issuer_create(&self, issuer: &Issuer, audit: AuditDraft) -> Result<(), StoreError> {
         let (jwks, jwks_url) = match &issuer.keys {
             Jwks::Inline(text) => (Some(text), None),
             Jwks::Url(url) => (None, Some(url)),
@@ -50,10 +46,8 @@ impl SqliteStore {
     }
 
     pub(super) async fn issuer_any(&self) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT 1 FROM issuers LIMIT 1")
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(away)?;
+        let row =
+            sqlx::query("SELECT 1 FROM issuers LIMIT 1").fetch_optional(&self.readers).await.map_err(away)?;
         Ok(row.is_some())
     }
 

@@ -21,8 +21,8 @@ use keyferry_core::{
     id::{CredentialId, IssuerId, TenantId, TokenId},
     issuer::Issuer,
     port::store::{
-        AuditFilter, GroupBy, NewVersion, Page, PageRequest, Store, StoreError, StoredToken,
-        UsageGroup, UsageRow,
+        AuditFilter, GroupBy, NewVersion, Page, PageRequest, Store, StoreError, StoredToken, UsageGroup,
+        UsageRow,
     },
     record::UsageRecord,
     tenant::Tenant,
@@ -32,9 +32,7 @@ use keyferry_core::{
 use sqlx::{
     Row, Sqlite, Transaction,
     migrate::{Migration, MigrationType, Migrator},
-    sqlite::{
-        SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-    },
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
 /// How long an operation may wait for a connection before the store counts as away.
@@ -74,11 +72,7 @@ impl SqliteStore {
     }
 
     /// Ends a change: its audit row, then the commit.
-    async fn commit(
-        &self,
-        mut tx: Transaction<'_, Sqlite>,
-        draft: AuditDraft,
-    ) -> Result<(), StoreError> {
+    async fn commit(&self, mut tx: Transaction<'_, Sqlite>, draft: AuditDraft) -> Result<(), StoreError> {
         audit::append(&self.chain, &mut tx, draft).await?;
         tx.commit().await.map_err(away)
     }
@@ -170,10 +164,7 @@ impl Store for SqliteStore {
     ) -> Result<Option<CredentialSummary>, StoreError> {
         self.credential_get(tenant, id).await
     }
-    async fn sealed_credentials(
-        &self,
-        tenant: &TenantId,
-    ) -> Result<Vec<SealedCredential>, StoreError> {
+    async fn sealed_credentials(&self, tenant: &TenantId) -> Result<Vec<SealedCredential>, StoreError> {
         self.credential_sealed(tenant).await
     }
     async fn rotate_credential(
@@ -212,11 +203,7 @@ impl Store for SqliteStore {
     async fn token(&self, id: &TokenId) -> Result<Option<StoredToken>, StoreError> {
         self.token_get(id).await
     }
-    async fn tokens(
-        &self,
-        tenant: &TenantId,
-        page: &PageRequest,
-    ) -> Result<Page<Token>, StoreError> {
+    async fn tokens(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Token>, StoreError> {
         self.token_list(tenant, page).await
     }
     async fn revoke_token(
@@ -272,11 +259,7 @@ impl Store for SqliteStore {
         let tx = self.write().await?;
         self.commit(tx, draft).await
     }
-    async fn audit(
-        &self,
-        filter: &AuditFilter,
-        page: &PageRequest,
-    ) -> Result<Page<AuditRow>, StoreError> {
+    async fn audit(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditRow>, StoreError> {
         self.audit_list(filter, page).await
     }
     async fn audit_after(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {

@@ -11,11 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use super::{SqliteStore, away, conflict, rows::Reader};
 
 impl SqliteStore {
-    pub(super) async fn tenant_create(
-        &self,
-        tenant: &Tenant,
-        audit: AuditDraft,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn tenant_create(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO tenants (id, name, tier, byok_enabled, daily_quota, fallback,
@@ -45,10 +41,7 @@ impl SqliteStore {
         row.as_ref().map(read).transpose()
     }
 
-    pub(super) async fn tenant_list(
-        &self,
-        page: &PageRequest,
-    ) -> Result<Page<Tenant>, StoreError> {
+    pub(super) async fn tenant_list(&self, page: &PageRequest) -> Result<Page<Tenant>, StoreError> {
         let after = page.cursor.as_deref().unwrap_or_default();
         let rows = sqlx::query("SELECT * FROM tenants WHERE id > ? ORDER BY id LIMIT ?")
             .bind(after)
@@ -63,11 +56,7 @@ impl SqliteStore {
         Ok(Page { data, next_cursor })
     }
 
-    pub(super) async fn tenant_update(
-        &self,
-        tenant: &Tenant,
-        audit: AuditDraft,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn tenant_update(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let done = sqlx::query(
             "UPDATE tenants SET name = ?, tier = ?, byok_enabled = ?, daily_quota = ?, fallback = ?,
@@ -90,11 +79,7 @@ impl SqliteStore {
         self.commit(tx, audit).await
     }
 
-    pub(super) async fn tenant_delete(
-        &self,
-        id: &TenantId,
-        audit: AuditDraft,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn tenant_delete(&self, id: &TenantId, audit: AuditDraft) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let done = sqlx::query("DELETE FROM tenants WHERE id = ?")
             .bind(id.as_str())

@@ -60,17 +60,14 @@ impl SqliteStore {
         tenant: &TenantId,
         page: &PageRequest,
     ) -> Result<Page<Token>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM tokens WHERE tenant_id = ? AND n < ? ORDER BY n DESC LIMIT ?",
-        )
-        .bind(tenant.as_str())
-        .bind(cursor(page, i64::MAX))
-        .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(away)?;
-        let numbered =
-            |row: &SqliteRow| Ok((Reader { table: "tokens", row }.get("n")?, read(row)?));
+        let rows = sqlx::query("SELECT * FROM tokens WHERE tenant_id = ? AND n < ? ORDER BY n DESC LIMIT ?")
+            .bind(tenant.as_str())
+            .bind(cursor(page, i64::MAX))
+            .bind(i64::from(page.limit) + 1)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(away)?;
+        let numbered = |row: &SqliteRow| Ok((Reader { table: "tokens", row }.get("n")?, read(row)?));
         Ok(paged(rows.iter().map(numbered).collect::<Result<_, StoreError>>()?, page.limit))
     }
 
@@ -113,11 +110,7 @@ fn read(row: &SqliteRow) -> Result<Token, StoreError> {
             .map(serde_json::from_str)
             .transpose()
             .map_err(|_| row.bad("models"))?,
-        rate: row
-            .get::<Option<&str>>("rate")?
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| row.bad("rate"))?,
+        rate: row.get::<Option<&str>>("rate")?.map(str::parse).transpose().map_err(|_| row.bad("rate"))?,
         expires_at: row.maybe_time("expires_at")?,
         created_at: row.time("created_at")?,
         created_by: row.get("created_by")?,

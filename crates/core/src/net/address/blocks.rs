@@ -31,31 +31,16 @@ pub(super) fn find<B: Bits>(table: &[Block<B>], ip: B) -> Option<Denied> {
 }
 
 /// Checked at compile time: a base address with host bits set would match nothing and so open its block.
-const fn v4(
-    base: [u8; 4],
-    prefix_len: u32,
-    block: &'static str,
-    reason: &'static str,
-) -> Block<u32> {
+const fn v4(base: [u8; 4], prefix_len: u32, block: &'static str, reason: &'static str) -> Block<u32> {
     let [a, b, c, d] = base;
     let first = Ipv4Addr::new(a, b, c, d).to_bits();
     let mask = u32::MAX << (u32::BITS - prefix_len);
     assert!(first & mask == first, "host bits are set");
-    Block {
-        first,
-        mask,
-        prefix_len,
-        denied: Denied { block, reason },
-    }
+    Block { first, mask, prefix_len, denied: Denied { block, reason } }
 }
 
 /// As [`v4`].
-const fn v6(
-    base: [u16; 8],
-    prefix_len: u32,
-    block: &'static str,
-    reason: &'static str,
-) -> Block<u128> {
+const fn v6(base: [u16; 8], prefix_len: u32, block: &'static str, reason: &'static str) -> Block<u128> {
     let mut first = 0;
     let mut group = 0;
     while group < base.len() {
@@ -64,12 +49,7 @@ const fn v6(
     }
     let mask = u128::MAX << (u128::BITS - prefix_len);
     assert!(first & mask == first, "host bits are set");
-    Block {
-        first,
-        mask,
-        prefix_len,
-        denied: Denied { block, reason },
-    }
+    Block { first, mask, prefix_len, denied: Denied { block, reason } }
 }
 
 /// IPv4: the IANA special-purpose registry (RFC 6890), then what it does not list.
@@ -163,44 +143,20 @@ mod tests {
     fn each_block_is_the_one_its_text_names() {
         fn parse<Ip: FromStr<Err: Debug>>(cidr: &str) -> (Ip, u32) {
             let (base, prefix_len) = cidr.split_once('/').expect("CIDR notation");
-            (
-                base.parse().expect("an address"),
-                prefix_len.parse().expect("a length"),
-            )
+            (base.parse().expect("an address"), prefix_len.parse().expect("a length"))
         }
-        for Block {
-            first,
-            prefix_len,
-            denied,
-            ..
-        } in V4
-        {
-            assert_eq!(
-                parse(denied.block),
-                (Ipv4Addr::from_bits(*first), *prefix_len)
-            );
+        for Block { first, prefix_len, denied, .. } in V4 {
+            assert_eq!(parse(denied.block), (Ipv4Addr::from_bits(*first), *prefix_len));
         }
-        for Block {
-            first,
-            prefix_len,
-            denied,
-            ..
-        } in V6
-        {
-            assert_eq!(
-                parse(denied.block),
-                (Ipv6Addr::from_bits(*first), *prefix_len)
-            );
+        for Block { first, prefix_len, denied, .. } in V6 {
+            assert_eq!(parse(denied.block), (Ipv6Addr::from_bits(*first), *prefix_len));
         }
     }
 
     #[test]
     fn no_block_is_listed_twice() {
-        let mut named: Vec<_> = V4
-            .iter()
-            .map(|b| b.denied.block)
-            .chain(V6.iter().map(|b| b.denied.block))
-            .collect();
+        let mut named: Vec<_> =
+            V4.iter().map(|b| b.denied.block).chain(V6.iter().map(|b| b.denied.block)).collect();
         named.sort_unstable();
         let listed = named.len();
         named.dedup();

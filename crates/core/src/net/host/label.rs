@@ -25,9 +25,8 @@ pub(super) fn check(label: &str) -> Result<(), HostRefused> {
 /// Whether the label alone makes a URL parser read the host as IPv4 (WHATWG URL, "ends in a number").
 pub(super) fn is_number(label: &str) -> bool {
     let decimal_or_octal = !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit());
-    let hexadecimal = label
-        .strip_prefix("0x")
-        .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    let hexadecimal =
+        label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
     decimal_or_octal || hexadecimal
 }
 
@@ -40,10 +39,7 @@ pub(super) fn is_top_level(label: &str) -> bool {
 ///
 /// Services with wildcard DNS come and go; the shape of the names they serve stays.
 pub(super) fn embed_ipv4(labels: &[&str]) -> bool {
-    spells_ipv4(labels)
-        || labels
-            .iter()
-            .any(|label| spells_ipv4(&label.split('-').collect::<Vec<_>>()))
+    spells_ipv4(labels) || labels.iter().any(|label| spells_ipv4(&label.split('-').collect::<Vec<_>>()))
 }
 
 fn spells_ipv4(parts: &[&str]) -> bool {
@@ -65,18 +61,12 @@ fn is_a_label(encoded: &str) -> bool {
     let encodes_something = decoded.iter().any(|c| !c.is_ascii());
     let hyphen_at_edge = decoded.first() == Some(&'-') || decoded.last() == Some(&'-');
     let hyphens_inside = decoded.get(2..4) == Some(&['-', '-']);
-    encodes_something
-        && !hyphen_at_edge
-        && !hyphens_inside
-        && decoded.iter().copied().all(is_label_char)
+    encodes_something && !hyphen_at_edge && !hyphens_inside && decoded.iter().copied().all(is_label_char)
 }
 
 fn is_label_char(c: char) -> bool {
     let letter_or_digit = c == '-' || (c.is_alphanumeric() && !c.is_uppercase());
-    letter_or_digit
-        && !COMPATIBILITY
-            .iter()
-            .any(|&(first, last)| (first..=last).contains(&c))
+    letter_or_digit && !COMPATIBILITY.iter().any(|&(first, last)| (first..=last).contains(&c))
 }
 
 /// Blocks whose letters and digits are drawn variants of others, which IDNA maps away (RFC 5892 §2.2, "Unstable").

@@ -16,8 +16,7 @@ pub(super) fn infrastructure(label: &str) -> Option<&'static str> {
 /// The service with addresses of the caller's choice that a name is under.
 pub(super) fn wildcard_dns(name: &str) -> Option<&'static str> {
     WILDCARD_DNS.iter().copied().find(|&service| {
-        name.strip_suffix(service)
-            .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        name.strip_suffix(service).is_some_and(|before| before.is_empty() || before.ends_with('.'))
     })
 }
 

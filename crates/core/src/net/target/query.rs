@@ -33,10 +33,7 @@ pub(super) fn check(query: &str) -> Result<(), QueryRefused> {
     query.split('&').try_for_each(|parameter| {
         let decoded = decode(parameter).ok_or(QueryRefused::Escape)?;
         // Only an escape can have put these here.
-        if decoded
-            .chars()
-            .any(|c| c == '\\' || c == '%' || is_control(c))
-        {
+        if decoded.chars().any(|c| c == '\\' || c == '%' || is_control(c)) {
             return Err(QueryRefused::HiddenCharacter);
         }
         Ok(())
@@ -91,15 +88,10 @@ fn hex_digit(byte: u8) -> Option<u8> {
 /// Compared as letters and digits only, so that `API-Key`, `api_key`, `api%5Fkey` and `apikey[]` are one name.
 fn is_credential(name: &str) -> bool {
     let decoded = decode(name).unwrap_or_default();
-    let folded: String = decoded
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
+    let folded: String =
+        decoded.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     CREDENTIAL_NAMES.contains(&folded.as_str())
-        || CREDENTIAL_ENDINGS
-            .iter()
-            .any(|ending| folded.ends_with(ending))
+        || CREDENTIAL_ENDINGS.iter().any(|ending| folded.ends_with(ending))
 }
 
 const CREDENTIAL_NAMES: &[&str] = &[

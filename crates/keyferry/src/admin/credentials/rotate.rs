@@ -53,10 +53,12 @@ pub(in super::super) async fn rotate(
     let provider = context.state.providers.get(old.provider.as_str()).ok_or_else(missing)?;
     let key = key_of(rotation.api_key, rotation.sealed_key)?;
     let version = old.version + 1;
-    let sealed = context.state.vault.seal(tenant.id.as_str(), provider, id.as_str(), version, &key).map_err(|error| {
-        tracing::error!(event = "sealing_failed", %error);
-        Problem::unavailable("The key could not be sealed; the old one stays.")
-    })?;
+    let sealed = context.state.vault.seal(tenant.id.as_str(), provider, id.as_str(), version, &key).map_err(
+        |error| {
+            tracing::error!(event = "sealing_failed", %error);
+            Problem::unavailable("The key could not be sealed; the old one stays.")
+        },
+    )?;
     drop(key);
     let new = NewVersion {
         version,

@@ -11,7 +11,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    super::{context::Context, json::Json, problem::{Answer, Failure}},
+    super::{
+        context::Context,
+        json::Json,
+        problem::{Answer, Failure},
+    },
     key_of,
 };
 use crate::{http::Problem, telemetry::metrics};
@@ -50,10 +54,12 @@ pub(in super::super) async fn store(
         return Err(Failure::invalid("The label has a part of the key in it."));
     }
     let id = CredentialId::make(context.now, &*context.state.entropy);
-    let sealed = context.state.vault.seal(tenant.id.as_str(), provider, id.as_str(), FIRST, &key).map_err(|error| {
-        tracing::error!(event = "sealing_failed", %error);
-        Problem::unavailable("The key could not be sealed, and was not stored.")
-    })?;
+    let sealed = context.state.vault.seal(tenant.id.as_str(), provider, id.as_str(), FIRST, &key).map_err(
+        |error| {
+            tracing::error!(event = "sealing_failed", %error);
+            Problem::unavailable("The key could not be sealed, and was not stored.")
+        },
+    )?;
     drop(key);
     let summary = CredentialSummary {
         id,

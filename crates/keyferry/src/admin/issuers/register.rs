@@ -9,7 +9,11 @@ use keyferry_core::{
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::super::{context::Context, json::Json, problem::{Answer, Failure}};
+use super::super::{
+    context::Context,
+    json::Json,
+    problem::{Answer, Failure},
+};
 use crate::gateway::KeySet;
 
 #[derive(Deserialize)]

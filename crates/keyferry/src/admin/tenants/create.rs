@@ -8,7 +8,11 @@ use keyferry_core::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::{context::Context, json::Json, problem::{Answer, Failure}};
+use super::super::{
+    context::Context,
+    json::Json,
+    problem::{Answer, Failure},
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +30,8 @@ struct New {
     budget_period: BudgetPeriod,
 }
 
-const SHAPE: &str = "{id, name?, tier?, byok_enabled?, daily_quota?, fallback?, budget_micro_usd?, budget_period?}";
+const SHAPE: &str =
+    "{id, name?, tier?, byok_enabled?, daily_quota?, fallback?, budget_micro_usd?, budget_period?}";
 
 /// Numbers that the store can keep.
 pub(super) fn in_range(number: Option<u64>) -> bool {

@@ -6,7 +6,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::{
-    super::{context::Context, json::Json, problem::{Answer, Failure}},
+    super::{
+        context::Context,
+        json::Json,
+        problem::{Answer, Failure},
+    },
     create::in_range,
 };
 
@@ -34,7 +38,8 @@ struct FallbackChange {
     server_error: Option<bool>,
 }
 
-const SHAPE: &str = "{name?, tier?, byok_enabled?, daily_quota?, fallback?, budget_micro_usd?, budget_period?}";
+const SHAPE: &str =
+    "{name?, tier?, byok_enabled?, daily_quota?, fallback?, budget_micro_usd?, budget_period?}";
 
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
     Option::deserialize(deserializer).map(Some)

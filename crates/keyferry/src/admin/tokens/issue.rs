@@ -10,7 +10,11 @@ use keyferry_core::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::{context::Context, json::Json, problem::{Answer, Failure}};
+use super::super::{
+    context::Context,
+    json::Json,
+    problem::{Answer, Failure},
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

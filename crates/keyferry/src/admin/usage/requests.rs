@@ -4,7 +4,11 @@ use axum::{extract::Path, http::Uri, response::Response};
 
 use super::super::{context::Context, page, problem::Answer, rows};
 
-pub(in super::super) async fn requests(context: Context, Path(tenant): Path<String>, uri: Uri) -> Answer<Response> {
+pub(in super::super) async fn requests(
+    context: Context,
+    Path(tenant): Path<String>,
+    uri: Uri,
+) -> Answer<Response> {
     let tenant = context.tenant(&tenant).await?;
     let query = page::read(&uri)?;
     let (from, to) = query.range()?;

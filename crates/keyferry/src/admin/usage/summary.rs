@@ -4,13 +4,22 @@ use axum::{Json as Body, extract::Path, http::Uri};
 use keyferry_core::port::store::GroupBy;
 use serde_json::{Map, Value, json};
 
-use super::super::{context::Context, page, problem::{Answer, Failure}};
+use super::super::{
+    context::Context,
+    page,
+    problem::{Answer, Failure},
+};
 
-pub(in super::super) async fn summary(context: Context, Path(tenant): Path<String>, uri: Uri) -> Answer<Body<Value>> {
+pub(in super::super) async fn summary(
+    context: Context,
+    Path(tenant): Path<String>,
+    uri: Uri,
+) -> Answer<Body<Value>> {
     let tenant = context.tenant(&tenant).await?;
     let query = page::read(&uri)?;
     let (from, to) = query.range()?;
-    let names: Vec<&str> = query.group_by.as_deref().unwrap_or_default().split(',').filter(|n| !n.is_empty()).collect();
+    let names: Vec<&str> =
+        query.group_by.as_deref().unwrap_or_default().split(',').filter(|n| !n.is_empty()).collect();
     let groups = names.iter().map(|name| group(name)).collect::<Result<Vec<_>, _>>()?;
     if groups.iter().enumerate().any(|(i, one)| groups[..i].contains(one)) {
         return Err(Failure::invalid("'group_by' names something twice."));
@@ -21,8 +30,11 @@ pub(in super::super) async fn summary(context: Context, Path(tenant): Path<Strin
         .into_iter()
         .filter(|sum| !names.is_empty() || sum.sum.requests > 0)
         .map(|sum| {
-            let mut row: Map<String, Value> =
-                names.iter().map(|name| (*name).to_owned()).zip(sum.keys.into_iter().map(Value::from)).collect();
+            let mut row: Map<String, Value> = names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .zip(sum.keys.into_iter().map(Value::from))
+                .collect();
             if let Value::Object(sums) = json!(sum.sum) {
                 row.extend(sums);
             }

@@ -162,7 +162,9 @@ mod tests {
         for good in ["gw.example", "gw.example:8484", "127.0.0.1:80", "[::1]", "[::1]:8484", "my_host"] {
             assert!(is_authority(good.as_bytes()), "{good}");
         }
-        for bad in ["", "gw/", "user@gw", "gw:", "gw:99999", "gw:8x", "[::1", "[]", "a,b", "gw example", ":80"] {
+        for bad in
+            ["", "gw/", "user@gw", "gw:", "gw:99999", "gw:8x", "[::1", "[]", "a,b", "gw example", ":80"]
+        {
             assert!(!is_authority(bad.as_bytes()), "{bad}");
         }
     }

@@ -2,12 +2,7 @@
 
 use memchr::memmem;
 
-use super::{
-    MAX_HEAD, Reason, Refusal, STAND_IN,
-    chunked::Chunked,
-    fields::Framing,
-    head,
-};
+use super::{MAX_HEAD, Reason, Refusal, STAND_IN, chunked::Chunked, fields::Framing, head};
 
 /// Follows the bytes of one connection.
 pub(super) struct Scanner {
@@ -143,8 +138,7 @@ impl Scanner {
         let Some(end) = memmem::find(&self.head[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
             // What can be told early is told early: a line end without CR will never be followed
             // by an end that is looked for.
-            let bare = memchr::memchr_iter(b'\n', &self.head)
-                .any(|at| at == 0 || self.head[at - 1] != b'\r');
+            let bare = memchr::memchr_iter(b'\n', &self.head).any(|at| at == 0 || self.head[at - 1] != b'\r');
             if bare {
                 return Err(Reason("Lines must end in CR LF."));
             }

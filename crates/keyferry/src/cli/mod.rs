@@ -1,0 +1,110 @@
+//! The command line: one module a command.
+
+mod api;
+mod audit;
+mod config;
+mod credential;
+mod demo;
+mod issuer;
+mod openapi;
+mod output;
+mod secret;
+mod serve;
+mod tenant;
+mod token;
+mod upstream;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use keyferry_core::mask;
+
+/// A bring-your-own-key gateway for AI providers.
+///
+/// It keeps people's OpenAI, Anthropic and Gemini keys and carries their requests to the provider,
+/// without a key ever leaking.
+#[derive(Parser)]
+#[command(name = "keyferry", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Serve),
+    /// Show the main job, step by step, against a provider inside the program.
+    Demo(demo::Demo),
+    /// Look at a configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print the OpenAPI document of the control plane.
+    Openapi,
+    /// Look at what may be called.
+    #[command(subcommand)]
+    Upstream(upstream::Command),
+    /// Check or export the audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Manage tenants.
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Manage the provider keys of a tenant. Keys are read from standard input.
+    #[command(subcommand)]
+    Credential(credential::Command),
+    /// Manage the gateway tokens of a tenant.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Manage the issuers whose JWTs a tenant accepts.
+    #[command(subcommand)]
+    Issuer(issuer::Command),
+}
+
+/// The configuration file.
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file. Without one, the defaults.
+    #[arg(long, env = "KEYFERRY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            // The parser quotes what it does not understand, and that may be a key.
+            eprintln!("{}", String::from_utf8_lossy(&mask::scrub(error.to_string().as_bytes(), None)));
+            return ExitCode::from(2);
+        }
+        Err(help) => {
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let outcome = match cli.command {
+        Command::Serve(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Config(command) => command.run(),
+        Command::Openapi => openapi::run(),
+        Command::Upstream(command) => command.run(),
+        Command::Audit(command) => command.run(),
+        Command::Tenant(command) => command.run(),
+        Command::Credential(command) => command.run(),
+        Command::Token(command) => command.run(),
+        Command::Issuer(command) => command.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyferry: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime for commands that need one.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

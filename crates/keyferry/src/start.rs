@@ -1,0 +1,188 @@
+//! Start-up, read from top to bottom: secrets, store, parts, listeners. Nothing is bound before
+//! everything that can be wrong has been checked.
+
+use std::{
+    os::unix::fs::DirBuilderExt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use keyferry_core::{
+    clock::Clock,
+    port::{
+        counter::Counters,
+        store::{Store, StoreError},
+    },
+    token::{self, TokenHash},
+};
+use keyferry_envelope::{Entropy, SecretBytes};
+use keyferry_storage::{counter::MemoryCounters, sqlite::SqliteStore};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::{
+    admin::{self, AdminState},
+    config::Config,
+    custody::{Custody, RootError, load_root},
+    gateway::{self, Gateway, KeyTest, Recorder},
+    http::{self, App, BindError, Health},
+    lifecycle::Running,
+    upstream::{TrustError, UpstreamClient, plaintext_hosts},
+};
+
+/// The name under which the hash of the operator's token is kept.
+const OPERATOR_SETTING: &str = "operator_token_sha256";
+/// The shortest operator token that is taken from the environment.
+const MIN_OPERATOR_TOKEN: usize = 16;
+
+/// Why the program does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("data_dir: {0} cannot be used: {1}")]
+    DataDir(String, std::io::Error),
+    /// The master secret cannot be used.
+    #[error("kms: {0}")]
+    Root(#[from] RootError),
+    /// The database cannot be used.
+    #[error("storage: {0}")]
+    Store(#[from] StoreError),
+    /// The extra certificate authority cannot be used.
+    #[error("upstream.extra_ca: {0}")]
+    Trust(#[from] TrustError),
+    /// A listener cannot be opened.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// The operator's token is too easy to guess.
+    #[error("KEYFERRY_OPERATOR_TOKEN: needs at least {MIN_OPERATOR_TOKEN} characters")]
+    OperatorToken,
+}
+
+/// What the surroundings give: time, randomness, the operator's token, metrics.
+pub struct Surroundings {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// From `KEYFERRY_OPERATOR_TOKEN`.
+    pub operator_token: Option<SecretBytes>,
+    /// Where metrics are rendered from.
+    pub metrics: PrometheusHandle,
+}
+
+/// A program that is up, and the operator's token if it was just made.
+pub struct Started {
+    /// What runs.
+    pub running: Running,
+    /// To be shown once.
+    pub new_operator_token: Option<SecretBytes>,
+}
+
+/// Starts everything.
+pub async fn start(config: Config, around: Surroundings) -> Result<Started, StartError> {
+    let Surroundings { clock, entropy, operator_token, metrics } = around;
+    warn_of(&config);
+    make_folder(&config)?;
+
+    let root = load_root(&config.master_secret, &config.database, &*entropy)?;
+    let custody = Custody::new(root, Arc::clone(&entropy));
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database, custody.chain).await?);
+    let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::default());
+    let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
+    // Counters in memory forget at each start which token ids were used. With issuers in the
+    // store there may have been some.
+    let replay_memory_lost_at = store.has_issuers().await?.then(|| clock.now());
+
+    let upstream = UpstreamClient::new(config.upstream, Arc::clone(&entropy))?;
+    let providers = Arc::new(config.providers);
+    let (recorder, recording) = Recorder::start(Arc::clone(&store));
+    let gateway = Gateway::new(gateway::Parts {
+        clock: Arc::clone(&clock),
+        policy: config.policy,
+        providers: Arc::clone(&providers),
+        store: Arc::clone(&store),
+        counters: Arc::clone(&counters),
+        unsealer: custody.unsealer,
+        upstream: Arc::clone(&upstream),
+        recorder,
+        replay_memory_lost_at,
+    });
+    let admin = admin::router(AdminState {
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        store: Arc::clone(&store),
+        counters: Arc::clone(&counters),
+        providers,
+        policy: config.policy,
+        vault: custody.vault,
+        key_test: KeyTest::new(Arc::clone(&gateway)),
+        operators,
+    });
+    let health = Arc::new(Health { store: Arc::clone(&store), counters, draining: AtomicBool::new(false) });
+    let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics });
+
+    let mut bound = Vec::with_capacity(config.listeners.len());
+    for (index, listener) in config.listeners.iter().enumerate() {
+        bound.push(http::bind(index, listener).await?);
+    }
+    let chores = vec![tokio::spawn(upstream.sweep()), tokio::spawn(destroy_overlapped(store, clock))];
+    Ok(Started { running: Running::new(app, bound, recording, chores), new_operator_token })
+}
+
+fn warn_of(config: &Config) {
+    for path in &config.without_effect {
+        tracing::warn!(event = "setting_without_effect", path, "this version does not use this setting yet");
+    }
+    for host in plaintext_hosts(&config.upstream) {
+        tracing::warn!(event = "plaintext_upstream", %host, "keys go to this host without TLS: development only");
+    }
+}
+
+fn make_folder(config: &Config) -> Result<(), StartError> {
+    let folder = &config.data_dir;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| StartError::DataDir(folder.display().to_string(), error))
+}
+
+/// The hashes that are accepted as the operator's: the environment's and the stored one. Without
+/// either, a token is made.
+async fn operators(
+    store: &dyn Store,
+    given: Option<SecretBytes>,
+    entropy: &dyn Entropy,
+) -> Result<(Vec<TokenHash>, Option<SecretBytes>), StartError> {
+    let mut hashes = Vec::new();
+    if let Some(token) = &given {
+        if token.expose().len() < MIN_OPERATOR_TOKEN {
+            return Err(StartError::OperatorToken);
+        }
+        hashes.push(TokenHash::of(token.expose()));
+    }
+    let stored = store.setting(OPERATOR_SETTING).await?;
+    if let Some(hash) = stored.as_deref().and_then(TokenHash::from_stored) {
+        hashes.push(hash);
+    }
+    if !hashes.is_empty() {
+        return Ok((hashes, None));
+    }
+    let minted = token::mint(entropy);
+    let hash = TokenHash::of(minted.text.expose());
+    store.init_setting(OPERATOR_SETTING, hash.as_bytes()).await?;
+    Ok((vec![hash], Some(minted.text)))
+}
+
+/// Destroys old versions of rotated keys when their overlap is over.
+async fn destroy_overlapped(store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match store.destroy_overlapped(clock.now()).await {
+            Ok(0) => {}
+            Ok(versions) => tracing::info!(event = "old_versions_destroyed", versions),
+            Err(error) => tracing::warn!(event = "old_versions_not_destroyed", %error),
+        }
+    }
+}
