@@ -84,6 +84,7 @@ pub struct Reservation {
 }
 
 /// The proof that a request was let through. Only [`Pending::conclude`] makes one.
+#[expect(clippy::manual_non_exhaustive, reason = "not about later fields: nobody else may make one")]
 pub struct Admission {
     /// Which key serves it.
     pub key: KeyChoice,

@@ -69,7 +69,7 @@ pub struct Plan<'a> {
 }
 
 /// What the counter store decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Everything was taken.
     Taken,

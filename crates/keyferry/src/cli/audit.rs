@@ -85,7 +85,7 @@ async fn open(config: &Config) -> anyhow::Result<SqliteStore> {
     Ok(SqliteStore::open(&config.database, custody.chain).await?)
 }
 
-async fn verify_store(config: &Config) -> anyhow::Result<i64> {
+pub(super) async fn verify_store(config: &Config) -> anyhow::Result<i64> {
     let store = open(config).await?;
     let chain = AuditChain::new(root(config)?.audit_key());
     let mut verification = chain.verify();

@@ -87,7 +87,10 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Config(command) => command.run(),
-        Command::Openapi => openapi::run(),
+        Command::Openapi => {
+            openapi::run();
+            Ok(())
+        }
         Command::Upstream(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Tenant(command) => command.run(),

@@ -2,7 +2,6 @@
 
 use super::output;
 
-pub(super) fn run() -> anyhow::Result<()> {
+pub(super) fn run() {
     output::json(&crate::admin::document());
-    Ok(())
 }

@@ -100,8 +100,7 @@ pub(super) async fn read(
     let started = Instant::now();
     let declared = incoming.size_hint().exact();
     let limit = match operation.body {
-        RequestBody::None => MAX_JSON,
-        RequestBody::Json => MAX_JSON,
+        RequestBody::None | RequestBody::Json => MAX_JSON,
         RequestBody::Multipart => MAX_FORM,
     };
     if operation.name == "files.create" {

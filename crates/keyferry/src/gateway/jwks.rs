@@ -43,7 +43,7 @@ pub(super) struct KeySets {
 struct Fetched {
     set: Option<Arc<KeySet>>,
     /// When the set was last fetched.
-    fetched_at: Option<Timestamp>,
+    renewed_at: Option<Timestamp>,
     /// When a fetch was last tried.
     tried_at: Option<Timestamp>,
 }
@@ -73,20 +73,20 @@ impl KeySets {
         let mut entry = entry.lock().await;
         let age = |at: Option<Timestamp>| at.map_or(i64::MAX, |at| now.secs() - at.secs());
         let known = entry.set.as_ref().and_then(|set| set.find(kid).cloned());
-        let wants_new = known.is_none() || age(entry.fetched_at) > MAX_AGE;
+        let wants_new = known.is_none() || age(entry.renewed_at) > MAX_AGE;
         if wants_new && age(entry.tried_at) >= MIN_AGE {
             entry.tried_at = Some(now);
             match timeout(FETCH_TIME, self.fetch(issuer, url)).await {
                 Ok(Some(set)) => {
                     entry.set = Some(Arc::new(set));
-                    entry.fetched_at = Some(now);
+                    entry.renewed_at = Some(now);
                 }
                 _ => {
-                    tracing::warn!(event = "key_set_not_renewed", issuer = %issuer.id, tenant = %issuer.tenant)
+                    tracing::warn!(event = "key_set_not_renewed", issuer = %issuer.id, tenant = %issuer.tenant);
                 }
             }
         }
-        if age(entry.fetched_at) > MAX_STALE {
+        if age(entry.renewed_at) > MAX_STALE {
             return None;
         }
         entry.set.as_ref()?.find(kid).cloned()

@@ -60,14 +60,14 @@ impl StreamEnd {
 /// What is relayed.
 pub(super) enum Mode {
     /// Server-sent events.
-    Events { dialect: Dialect, meter: Option<Meter>, boundary: Boundary, end: StreamEnd },
+    Events { dialect: Dialect, meter: Option<Box<Meter>>, boundary: Boundary, end: StreamEnd },
     /// Bytes of any kind; so many may still come.
     Bytes { left: usize },
 }
 
 impl Mode {
     pub(super) fn events(dialect: Dialect, metered: bool, end: StreamEnd) -> Self {
-        let meter = metered.then(|| Meter::sse(dialect));
+        let meter = metered.then(|| Box::new(Meter::sse(dialect)));
         Self::Events { dialect, meter, boundary: Boundary::default(), end }
     }
 
@@ -144,12 +144,12 @@ impl Relay {
     fn settle(&mut self, outcome: Option<Outcome>) -> (bool, Option<Written>) {
         let Some(mut settlement) = self.settlement.take() else { return (true, None) };
         let mut ended = true;
-        if let Mode::Events { meter, end, .. } = &mut self.mode {
-            if let Some(meter) = meter.take() {
-                let metered = meter.finish();
-                ended = metered.ended || *end == StreamEnd::Body;
-                settlement.metered(metered);
-            }
+        if let Mode::Events { meter, end, .. } = &mut self.mode
+            && let Some(meter) = meter.take()
+        {
+            let metered = meter.finish();
+            ended = metered.ended || *end == StreamEnd::Body;
+            settlement.metered(metered);
         }
         let outcome = outcome.unwrap_or(if ended { Outcome::Ok } else { Outcome::Cut });
         (ended, settlement.end(outcome))
@@ -169,8 +169,10 @@ impl Relay {
     }
 
     fn fail(&mut self, outcome: Outcome) -> Option<Bytes> {
-        let request_id = self.settlement.as_ref().map(|s| s.record().request_id.clone());
-        tracing::warn!(event = "stream_broken", outcome = outcome.as_str(), request_id = ?request_id);
+        if let Some(settlement) = &self.settlement {
+            let request_id = &settlement.record().request_id;
+            tracing::warn!(event = "stream_broken", outcome = outcome.as_str(), %request_id);
+        }
         let _ = self.settle(Some(outcome));
         match outcome {
             Outcome::Timeout => {

@@ -111,6 +111,12 @@ impl Views {
         self.store.token(id).await.map_err(|error| away(&error))
     }
 
+    /// Whether nothing of the tenant's was changed since the view was read.
+    pub(super) async fn is_current(&self, view: &View) -> Result<bool, Problem> {
+        let epoch = self.counters.epoch(&view.tenant.tenant.id).await.map_err(|error| away(&error))?;
+        Ok(epoch == view.tenant.epoch)
+    }
+
     /// Forgets a view that turned out to be old.
     pub(super) fn forget(&self, id: &TenantId) {
         lock(&self.by_tenant).remove(id);

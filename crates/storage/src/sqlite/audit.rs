@@ -2,6 +2,7 @@
 
 use keyferry_core::{
     audit::{AuditChain, AuditDraft, AuditHead, AuditRow},
+    id::TenantId,
     port::store::{AuditFilter, Page, PageRequest, StoreError},
     time::Timestamp,
 };
@@ -63,7 +64,7 @@ impl SqliteStore {
              AND (?4 IS NULL OR action = ?4) AND (?5 IS NULL OR actor = ?5) AND seq < ?6
              ORDER BY seq DESC LIMIT ?7",
         )
-        .bind(filter.tenant.as_ref().map(|tenant| tenant.as_str()))
+        .bind(filter.tenant.as_ref().map(TenantId::as_str))
         .bind(filter.from.map_or(i64::MIN, Timestamp::millis))
         .bind(filter.to.map_or(i64::MAX, Timestamp::millis))
         .bind(filter.action.as_deref())

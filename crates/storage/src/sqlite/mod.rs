@@ -89,7 +89,6 @@ fn migrator() -> Migrator {
     Migrator { migrations: Cow::Owned(vec![init]), ..Migrator::DEFAULT }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn away(error: sqlx::Error) -> StoreError {
     StoreError::Away(error.to_string())
 }

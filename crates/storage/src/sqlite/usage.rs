@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use keyferry_core::{
-    id::TenantId,
+    id::{CredentialId, TenantId},
     port::store::{GroupBy, Page, PageRequest, StoreError, UsageGroup, UsageRow, UsageSum},
     record::UsageRecord,
     time::Timestamp,
@@ -35,7 +35,7 @@ impl SqliteStore {
             .bind(&record.model)
             .bind(record.operation)
             .bind(record.credential.as_str())
-            .bind(record.credential_id.as_ref().map(|id| id.as_str()))
+            .bind(record.credential_id.as_ref().map(CredentialId::as_str))
             .bind(record.accounting.as_str())
             .bind(record.status)
             .bind(record.outcome.as_str())

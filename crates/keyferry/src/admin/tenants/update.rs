@@ -24,7 +24,7 @@ struct Change {
     fallback: Option<FallbackChange>,
     /// Absent leaves it, `null` takes it away.
     #[serde(default, deserialize_with = "given")]
-    budget_micro_usd: Option<Option<u64>>,
+    budget_micro_usd: Option<Ceiling>,
     budget_period: Option<BudgetPeriod>,
 }
 
@@ -41,8 +41,11 @@ struct FallbackChange {
 const SHAPE: &str =
     "{name?, tier?, byok_enabled?, daily_quota?, fallback?, budget_micro_usd?, budget_period?}";
 
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// A number, or none.
+struct Ceiling(Option<u64>);
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ceiling>, D::Error> {
+    Option::deserialize(deserializer).map(|number| Some(Ceiling(number)))
 }
 
 pub(in super::super) async fn update(
@@ -53,7 +56,9 @@ pub(in super::super) async fn update(
     context.operator()?;
     let mut tenant = context.tenant(&tenant).await?;
     let change: Change = body.read(SHAPE)?;
-    if !in_range(change.daily_quota) || !in_range(change.budget_micro_usd.flatten()) {
+    if !in_range(change.daily_quota)
+        || !in_range(change.budget_micro_usd.as_ref().and_then(|ceiling| ceiling.0))
+    {
         return Err(Failure::invalid("A number is too large."));
     }
     fn set<T>(field: &mut T, value: Option<T>) {
@@ -65,7 +70,7 @@ pub(in super::super) async fn update(
     set(&mut tenant.tier, change.tier);
     set(&mut tenant.byok_enabled, change.byok_enabled);
     set(&mut tenant.daily_quota, change.daily_quota);
-    set(&mut tenant.budget_micro_usd, change.budget_micro_usd);
+    set(&mut tenant.budget_micro_usd, change.budget_micro_usd.map(|ceiling| ceiling.0));
     set(&mut tenant.budget_period, change.budget_period);
     if let Some(change) = change.fallback {
         let fallback = &mut tenant.fallback;

@@ -120,23 +120,20 @@ fn connection(value: &[u8]) -> Result<(), Reason> {
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`, and nothing else.
 pub(super) fn is_authority(value: &[u8]) -> bool {
-    let (host, port) = match value {
-        [b'[', rest @ ..] => {
-            let Some(end) = rest.iter().position(|&b| b == b']') else { return false };
-            let (inner, after) = (&rest[..end], &rest[end + 1..]);
-            if inner.is_empty() || !inner.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
-                return false;
-            }
-            (inner, if after.is_empty() { None } else { Some(after) })
+    let (host, port) = if let [b'[', rest @ ..] = value {
+        let Some(end) = rest.iter().position(|&b| b == b']') else { return false };
+        let (inner, after) = (&rest[..end], &rest[end + 1..]);
+        if !inner.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
+            return false;
         }
-        _ => {
-            let end = value.iter().position(|&b| b == b':').unwrap_or(value.len());
-            let host = &value[..end];
-            if !host.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
-                return false;
-            }
-            (host, (end < value.len()).then_some(&value[end..]))
+        (inner, (!after.is_empty()).then_some(after))
+    } else {
+        let end = value.iter().position(|&b| b == b':').unwrap_or(value.len());
+        let host = &value[..end];
+        if !host.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
+            return false;
         }
+        (host, (end < value.len()).then_some(&value[end..]))
     };
     let port_ok = port.is_none_or(|port| match port {
         [b':', digits @ ..] => {
