@@ -1,1 +1,64 @@
+//! The ports' conformance suite: what every backend must do, run against each.
+//!
+//! A new backend is one more line in each list at the end of this file.
 
+mod audit;
+mod counters;
+mod credentials;
+mod issuers;
+mod sample;
+mod tenants;
+mod tokens;
+mod usage;
+
+/// Runs each test of a module against a store made by `$open`, whose guard is kept until the end.
+macro_rules! against_store {
+    ($backend:ident, $open:expr, $($module:ident :: $test:ident),+ $(,)?) => {
+        mod $backend {
+            $(
+                mod $module {
+                    #[tokio::test]
+                    async fn $test() {
+                        let (store, _guard) = $open.await;
+                        super::super::$module::$test(&store).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+
+macro_rules! against_counters {
+    ($backend:ident, $open:expr, $($test:ident),+ $(,)?) => {
+        mod $backend {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::counters::$test(&$open).await;
+                }
+            )+
+        }
+    };
+}
+
+against_store!(
+    sqlite,
+    crate::sample::sqlite(),
+    tenants::a_tenant_comes_back_as_it_was_written,
+    credentials::a_credential_lives_from_storing_to_revocation,
+    tokens::a_token_lives_from_issue_to_revocation,
+    issuers::an_issuer_comes_and_goes,
+    usage::rows_are_summed_and_listed,
+    audit::every_change_is_in_the_chain,
+);
+
+against_counters!(
+    memory,
+    keyferry_storage::counter::MemoryCounters::default(),
+    a_quota_lets_through_exactly_so_many_in_parallel,
+    a_claim_is_good_once_also_in_parallel,
+    a_refused_request_takes_nothing,
+    a_bucket_refills_with_time,
+    a_moved_epoch_makes_plans_stale,
+    a_quota_starts_anew_at_midnight,
+);

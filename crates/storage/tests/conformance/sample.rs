@@ -1,0 +1,92 @@
+//! Things to store.
+
+use keyferry_core::{
+    audit::{AuditChain, AuditDraft},
+    credential::{CredentialSummary, SealedCredential, State, TestResult},
+    id::{CredentialId, TenantId},
+    port::store::{PageRequest, Store},
+    tenant::{BudgetPeriod, Fallback, Tenant},
+    time::Timestamp,
+    verdict::KeyStatus,
+};
+use keyferry_envelope::{KekId, LocalRoot, Sealed};
+use keyferry_storage::sqlite::SqliteStore;
+use serde_json::json;
+use tempfile::TempDir;
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::parse("2026-01-31T12:00:00Z").expect("valid")
+}
+
+pub(crate) fn chain() -> AuditChain {
+    let root = LocalRoot::from_hex("0123456789abcdef".repeat(4).as_bytes()).expect("valid");
+    AuditChain::new(root.audit_key())
+}
+
+pub(crate) async fn sqlite() -> (SqliteStore, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&folder.path().join("test.db"), chain()).await.expect("opens");
+    (store, folder)
+}
+
+pub(crate) fn draft(action: &'static str) -> AuditDraft {
+    AuditDraft {
+        at: now(),
+        actor: "operator".into(),
+        action,
+        tenant: Some("acme".into()),
+        target: "target".into(),
+        source: "127.0.0.1".into(),
+        detail: json!({"a": 1}),
+    }
+}
+
+pub(crate) fn tenant(id: &str) -> Tenant {
+    Tenant {
+        id: id.parse().expect("valid"),
+        name: "Acme".into(),
+        tier: "gold".into(),
+        byok_enabled: true,
+        daily_quota: 7,
+        fallback: Fallback { missing: true, ..Fallback::default() },
+        budget_micro_usd: Some(5),
+        budget_period: BudgetPeriod::Total,
+        created_at: now(),
+    }
+}
+
+pub(crate) async fn with_tenant(store: &dyn Store) -> TenantId {
+    let tenant = tenant("acme");
+    store.create_tenant(&tenant, draft("tenant.created")).await.expect("created");
+    tenant.id
+}
+
+pub(crate) fn sealed(byte: u8) -> Sealed {
+    Sealed { envelope: vec![byte; 100], wrapped_dek: vec![byte; 90], kek_id: KekId::new("local:1") }
+}
+
+pub(crate) fn credential(id: &str, tenant: &TenantId, provider: &str, label: &str) -> SealedCredential {
+    SealedCredential {
+        summary: CredentialSummary {
+            id: id.parse::<CredentialId>().expect("valid"),
+            tenant: tenant.clone(),
+            provider: provider.parse().expect("valid"),
+            label: label.into(),
+            version: 1,
+            state: State::Active,
+            last4: "abcd".into(),
+            fingerprint: "0011".into(),
+            kek_id: "local:1".into(),
+            created_at: now(),
+            created_by: "operator".into(),
+            last_used_at: None,
+            test: TestResult { status: KeyStatus::Untested, at: None },
+        },
+        origin: "https://api.openai.com".into(),
+        sealed: sealed(1),
+    }
+}
+
+pub(crate) fn page(limit: u32) -> PageRequest {
+    PageRequest { cursor: None, limit }
+}

@@ -1,0 +1,67 @@
+use keyferry_core::{
+    id::CredentialId,
+    port::store::{GroupBy, PageRequest, Store},
+    record::{Accounting, KeyMode, Outcome, UsageRecord},
+    usage::{TokenUsage, UsageSource},
+};
+
+use crate::sample::{credential, draft, now, page, with_tenant};
+
+fn record(id: &str, provider: &str, minute: i64, outcome: Outcome) -> UsageRecord {
+    UsageRecord {
+        request_id: id.parse().expect("valid"),
+        at: now().plus_secs(60 * minute),
+        tenant: "acme".parse().expect("valid"),
+        caller: "tok1".into(),
+        provider: provider.parse().expect("valid"),
+        model: Some("m".into()),
+        operation: "chat.completions",
+        credential: KeyMode::Held,
+        credential_id: Some("cred_1".parse::<CredentialId>().expect("valid")),
+        accounting: Accounting::ByokNoBudget,
+        status: 200,
+        outcome,
+        usage: TokenUsage { input: 10, cached_input: 4, output: 3 },
+        usage_source: if minute == 0 { UsageSource::Estimated } else { UsageSource::Reported },
+        latency_ms: 5,
+        overhead_us: 6,
+    }
+}
+
+pub(crate) async fn rows_are_summed_and_listed(store: &dyn Store) {
+    let tenant = with_tenant(store).await;
+    let key = credential("cred_1", &tenant, "openai", "default");
+    store.create_credential(&key, draft("credential.stored")).await.expect("stored");
+    let records = [
+        record("req_1", "openai", 0, Outcome::Ok),
+        record("req_2", "openai", 1, Outcome::ProviderError),
+        record("req_3", "gemini", 24 * 60, Outcome::Ok),
+    ];
+    store.record_usage(&records).await.expect("recorded");
+    store.record_usage(&records[..1]).await.expect("the same row again is no error");
+
+    let total = store.usage(&tenant, None, None, &[]).await.expect("summed").remove(0).sum;
+    assert_eq!((total.requests, total.errors, total.estimated), (3, 1, 1), "a row counts once");
+    assert_eq!((total.input_tokens, total.cached_input_tokens, total.output_tokens), (30, 12, 9));
+
+    let by = store.usage(&tenant, None, None, &[GroupBy::Provider, GroupBy::Day]).await.expect("summed");
+    let keys: Vec<Vec<&str>> =
+        by.iter().map(|group| group.keys.iter().map(|key| key.as_deref().unwrap_or("-")).collect()).collect();
+    assert_eq!(keys, [["gemini", "2026-02-01"], ["openai", "2026-01-31"]]);
+    assert_eq!(by[1].sum.requests, 2);
+
+    let from = store.usage(&tenant, Some(now().plus_secs(60)), Some(now().plus_secs(120)), &[]).await.expect("summed");
+    assert_eq!(from[0].sum.requests, 1, "from is inclusive, to is not");
+    let stranger = "stranger".parse().expect("valid");
+    assert_eq!(store.usage(&stranger, None, None, &[]).await.expect("summed")[0].sum.requests, 0);
+
+    let first = store.usage_rows(&tenant, None, None, &page(2)).await.expect("listed");
+    assert_eq!(first.data.iter().map(|row| row.request_id.as_str()).collect::<Vec<_>>(), ["req_3", "req_2"]);
+    let rest = PageRequest { cursor: first.next_cursor, limit: 2 };
+    let rest = store.usage_rows(&tenant, None, None, &rest).await.expect("listed");
+    assert_eq!((rest.data[0].request_id.as_str(), rest.next_cursor), ("req_1", None));
+    assert_eq!((rest.data[0].outcome.as_str(), rest.data[0].usage_source.as_str()), ("ok", "estimated"));
+
+    let used = store.credential(&tenant, &"cred_1".parse().expect("valid")).await.expect("read").expect("there");
+    assert!(used.last_used_at.is_some());
+}
