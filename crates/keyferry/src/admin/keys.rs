@@ -39,7 +39,8 @@ pub(super) async fn test(context: Context, headers: HeaderMap, body: Json) -> An
         .ok_or_else(|| Failure::new(Code::UnknownProvider, "No provider of this name is configured."))?;
     let key =
         headers.get("x-byok-key").ok_or_else(|| Failure::invalid("The header X-BYOK-Key is missing."))?;
-    let tested = context.state.key_test.carried(caller.tenant(), provider, key.as_bytes()).await?;
+    let tested =
+        context.state.key_test.carried(caller.name(), caller.tenant(), provider, key.as_bytes()).await?;
     let detail = json!({"provider": provider.id, "status": tested.status});
     let audit = context.audit("key.tested", Some(caller.tenant()), provider.id.as_str(), detail);
     context.state.store.append_audit(audit).await?;

@@ -14,6 +14,20 @@ pub(super) fn json(value: &Value) {
     line(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
+/// JSON on one line in ASCII only: some readers take U+2028 and its like for the end of a line.
+pub(super) fn json_line(value: &Value) {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            let mut units = [0; 2];
+            text.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    line(&text);
+}
+
 /// Prints an object as JSON, or as `name  value` lines.
 pub(super) fn object(value: &Value, as_json: bool) {
     if as_json {

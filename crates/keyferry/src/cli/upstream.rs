@@ -45,7 +45,7 @@ impl Command {
         for line in std::io::stdin().lock().split(b'\n') {
             let line = line?;
             if !line.trim_ascii().is_empty() {
-                output::line(&judge(kind, &line, &allowed).to_string());
+                output::json_line(&judge(kind, &line, &allowed));
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! Host and path come from the configuration and the operation table, headers from the allowlist.
 //! The key is handed to the outbound client as a handle; it is in no header map.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts, response};
@@ -23,7 +23,7 @@ use super::{
     Gateway, Passage,
     body::ReadBody,
     path::Target,
-    record::Written,
+    record::{WRITE_PATIENCE, Written},
     relay::{Mode, Relay, StreamEnd},
     settle::Settlement,
     slots::PlacedKey,
@@ -36,9 +36,6 @@ use crate::{
 
 /// How much of a provider's error is read and passed on.
 const MAX_ERROR: usize = 256 * 1024;
-/// How long an answer waits for its usage row. After that it goes out all the same: the row stays
-/// in line until it can be written.
-pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Gateway {
     /// Calls the provider and makes the answer.

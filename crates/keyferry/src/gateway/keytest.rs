@@ -44,7 +44,12 @@ impl KeyTest {
     }
 
     /// Tests a stored key. `None` if the tenant has no active credential of this id.
-    pub async fn stored(&self, tenant: &TenantId, credential: &str) -> Result<Option<TestedKey>, Problem> {
+    pub async fn stored(
+        &self,
+        user: &str,
+        tenant: &TenantId,
+        credential: &str,
+    ) -> Result<Option<TestedKey>, Problem> {
         let gateway = &self.0;
         // Straight from the store: a test right after a rotation must test the new key.
         gateway.views.forget(tenant);
@@ -54,18 +59,19 @@ impl KeyTest {
         let Some(provider) = gateway.providers.get(found.summary.provider.as_str()) else { return Ok(None) };
         let key = gateway.unsealer.open(found, provider).map_err(|error| away(&error))?;
         let placed = PlacedKey { slot: provider.auth_slot(), key: Arc::new(key) };
-        Ok(Some(self.run(tenant, provider, placed).await))
+        Ok(Some(self.run(user, tenant, provider, placed).await))
     }
 
     /// Tests a key that came with the request.
     pub async fn carried(
         &self,
+        user: &str,
         tenant: &TenantId,
         provider: &Provider,
         value: &[u8],
     ) -> Result<TestedKey, Problem> {
         let placed = PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? };
-        Ok(self.run(tenant, provider, placed).await)
+        Ok(self.run(user, tenant, provider, placed).await)
     }
 
     /// Who presents this token, its one use claimed if it has only one.
@@ -73,7 +79,7 @@ impl KeyTest {
         self.0.identify(token).await
     }
 
-    async fn run(&self, tenant: &TenantId, provider: &Provider, placed: PlacedKey) -> TestedKey {
+    async fn run(&self, user: &str, tenant: &TenantId, provider: &Provider, placed: PlacedKey) -> TestedKey {
         let status = match timeout(TEST_TIME, self.ask(tenant, provider, &placed)).await {
             Ok(Ok((status, body))) => classify(provider.dialect, status, &body),
             Ok(Err(_)) | Err(_) => KeyStatus::Unreachable,
@@ -81,7 +87,7 @@ impl KeyTest {
         let usable = matches!(status, KeyStatus::Ok | KeyStatus::OkRestricted | KeyStatus::RateLimited);
         metrics::key_tested(provider.id.as_str(), status.as_str(), usable);
         let event = if usable { "byok_key_test_success" } else { "byok_key_test_failed" };
-        tracing::info!(event, tenant = %tenant, provider = %provider.id, status = status.as_str());
+        tracing::info!(event, %tenant, user, provider = %provider.id, status = status.as_str());
         TestedKey { status }
     }
 

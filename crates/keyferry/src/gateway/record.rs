@@ -19,6 +19,10 @@ const ROOM: usize = 16 * 1024;
 /// Rows in one transaction.
 const BATCH: usize = 256;
 
+/// How long an answer waits for its row. After that it goes out all the same: the row stays in line
+/// until it can be written.
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+
 type Entry = (UsageRecord, oneshot::Sender<()>);
 
 /// Where rows are handed in.

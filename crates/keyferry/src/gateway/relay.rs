@@ -19,7 +19,11 @@ use keyferry_core::{
 };
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::{forward::WRITE_PATIENCE, record::Written, settle::Settlement, sse::Boundary};
+use super::{
+    record::{WRITE_PATIENCE, Written},
+    settle::Settlement,
+    sse::Boundary,
+};
 use crate::{http::Problem, upstream::UpstreamBody};
 
 /// Between an error event and the break of the connection, so that the event is out first.

@@ -7,6 +7,7 @@
 //! It follows no redirect, reads no proxy setting, keeps no cookie and speaks to no host that is
 //! not in the configuration.
 
+mod answer;
 mod body;
 mod dial;
 mod error;
@@ -18,7 +19,8 @@ mod tls;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-pub use body::{ForwardBody, UploadError, UpstreamBody};
+pub use answer::UpstreamBody;
+pub use body::{ForwardBody, UploadError};
 pub use error::UpstreamError;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, header};
 use hyper::client::conn::http1;

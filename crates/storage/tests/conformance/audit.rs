@@ -15,7 +15,11 @@ pub(crate) async fn every_change_is_in_the_chain(store: &dyn Store) {
     store.append_audit(draft("key.tested")).await.expect("appended");
 
     let rows = store.audit_after(0, 100).await.expect("read");
-    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2, 3, 4], "a refused change left no row");
+    assert_eq!(
+        rows.iter().map(|row| row.seq).collect::<Vec<_>>(),
+        [1, 2, 3, 4],
+        "a refused change left no row"
+    );
     let chain = chain();
     let mut verification = chain.verify();
     for row in &rows {

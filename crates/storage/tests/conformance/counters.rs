@@ -31,7 +31,10 @@ fn plan<'a>(tenant: &'a TenantId, at: Timestamp, claim: Option<u8>, take: Option
 }
 
 /// How many of so many parallel decisions are `Taken`, and what one of the others is.
-async fn count<F: Future<Output = Decision>>(times: usize, decide: impl Fn() -> F) -> (usize, Option<Decision>) {
+async fn count<F: Future<Output = Decision>>(
+    times: usize,
+    decide: impl Fn() -> F,
+) -> (usize, Option<Decision>) {
     let mut taken = 0;
     let mut other = None;
     for decision in futures_util::future::join_all((0..times).map(|_| decide())).await {
@@ -51,7 +54,11 @@ pub(crate) async fn a_quota_lets_through_exactly_so_many_in_parallel(counters: &
         counters.decide(&plan).await.expect("answers")
     };
     assert_eq!(count(60, decide).await, (20, Some(Decision::QuotaExceeded)));
-    assert_eq!(counters.quota_used(&tenant, now().day()).await.expect("answers"), 20, "refusals do not count");
+    assert_eq!(
+        counters.quota_used(&tenant, now().day()).await.expect("answers"),
+        20,
+        "refusals do not count"
+    );
 }
 
 pub(crate) async fn a_claim_is_good_once_also_in_parallel(counters: &dyn Counters) {
@@ -76,10 +83,17 @@ pub(crate) async fn a_refused_request_takes_nothing(counters: &dyn Counters) {
     }
     let open = plan(&tenant, now(), None, Some(take(slow, 10)));
     for _ in 0..2 {
-        assert_eq!(counters.decide(&open).await.expect("answers"), Decision::Taken, "the bucket is still full");
+        assert_eq!(
+            counters.decide(&open).await.expect("answers"),
+            Decision::Taken,
+            "the bucket is still full"
+        );
     }
     let limited = counters.decide(&open).await.expect("answers");
-    assert!(matches!(limited, Decision::RateLimited { scope: Scope::Caller, retry_after_ms: 1..=1000 }), "{limited:?}");
+    assert!(
+        matches!(limited, Decision::RateLimited { scope: Scope::Caller, retry_after_ms: 1..=1000 }),
+        "{limited:?}"
+    );
     assert_eq!(counters.quota_used(&tenant, now().day()).await.expect("answers"), 2);
 }
 
@@ -93,7 +107,11 @@ pub(crate) async fn a_bucket_refills_with_time(counters: &dyn Counters) {
     assert!((1..=2000).contains(&wait), "{wait}");
     assert_eq!(draw(now().plus_secs(2)).await.expect("answers"), None);
     assert!(draw(now().plus_secs(2)).await.expect("answers").is_some());
-    assert_eq!(counters.draw("key_test/127.0.0.2", rate, now()).await.expect("answers"), None, "each on its own");
+    assert_eq!(
+        counters.draw("key_test/127.0.0.2", rate, now()).await.expect("answers"),
+        None,
+        "each on its own"
+    );
 }
 
 pub(crate) async fn a_moved_epoch_makes_plans_stale(counters: &dyn Counters) {
@@ -103,7 +121,11 @@ pub(crate) async fn a_moved_epoch_makes_plans_stale(counters: &dyn Counters) {
     let old = plan(&tenant, now(), Some(1), Some(take(Rate::Unlimited, 10)));
     assert_eq!(counters.decide(&old).await.expect("answers"), Decision::Stale(Epoch(1)));
     let new = Plan { epoch: Epoch(1), ..old };
-    assert_eq!(counters.decide(&new).await.expect("answers"), Decision::Taken, "the stale plan claimed nothing");
+    assert_eq!(
+        counters.decide(&new).await.expect("answers"),
+        Decision::Taken,
+        "the stale plan claimed nothing"
+    );
     let other = "other".parse().expect("valid");
     assert_eq!(counters.epoch(&other).await.expect("answers"), Epoch(0));
 }

@@ -37,10 +37,17 @@ pub(crate) async fn a_credential_lives_from_storing_to_revocation(store: &dyn St
         fingerprint: "2233",
         keep_old_until: keep,
     };
-    let rotated =
-        store.rotate_credential(&tenant, &id, version(2, Some(now().plus_secs(60))), draft("credential.rotated"));
+    let rotated = store.rotate_credential(
+        &tenant,
+        &id,
+        version(2, Some(now().plus_secs(60))),
+        draft("credential.rotated"),
+    );
     let rotated = rotated.await.expect("rotated");
-    assert_eq!((rotated.version, rotated.last4.as_str(), rotated.test.status), (2, "wxyz", KeyStatus::Untested));
+    assert_eq!(
+        (rotated.version, rotated.last4.as_str(), rotated.test.status),
+        (2, "wxyz", KeyStatus::Untested)
+    );
     let late = store.rotate_credential(&tenant, &id, version(2, None), draft("credential.rotated")).await;
     assert!(matches!(late, Err(StoreError::Conflict(_))), "a rotation that came between is not overwritten");
     let read = store.sealed_credentials(&tenant).await.expect("read");

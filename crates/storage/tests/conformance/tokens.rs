@@ -28,9 +28,15 @@ pub(crate) async fn a_token_lives_from_issue_to_revocation(store: &dyn Store) {
 
     let id = &stored.token.id;
     let stranger = "stranger".parse().expect("valid");
-    assert!(matches!(store.revoke_token(&stranger, id, draft("token.revoked")).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(
+        store.revoke_token(&stranger, id, draft("token.revoked")).await,
+        Err(StoreError::NotFound(_))
+    ));
     store.revoke_token(&tenant, id, draft("token.revoked")).await.expect("revoked");
-    assert!(matches!(store.revoke_token(&tenant, id, draft("token.revoked")).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(
+        store.revoke_token(&tenant, id, draft("token.revoked")).await,
+        Err(StoreError::NotFound(_))
+    ));
     assert!(!store.token(id).await.expect("read").expect("there").token.is_live(now()));
     assert_eq!(store.tokens(&tenant, &page(10)).await.expect("listed").data.len(), 1);
 }

@@ -50,7 +50,10 @@ pub(crate) async fn rows_are_summed_and_listed(store: &dyn Store) {
     assert_eq!(keys, [["gemini", "2026-02-01"], ["openai", "2026-01-31"]]);
     assert_eq!(by[1].sum.requests, 2);
 
-    let from = store.usage(&tenant, Some(now().plus_secs(60)), Some(now().plus_secs(120)), &[]).await.expect("summed");
+    let from = store
+        .usage(&tenant, Some(now().plus_secs(60)), Some(now().plus_secs(120)), &[])
+        .await
+        .expect("summed");
     assert_eq!(from[0].sum.requests, 1, "from is inclusive, to is not");
     let stranger = "stranger".parse().expect("valid");
     assert_eq!(store.usage(&stranger, None, None, &[]).await.expect("summed")[0].sum.requests, 0);
@@ -62,6 +65,7 @@ pub(crate) async fn rows_are_summed_and_listed(store: &dyn Store) {
     assert_eq!((rest.data[0].request_id.as_str(), rest.next_cursor), ("req_1", None));
     assert_eq!((rest.data[0].outcome.as_str(), rest.data[0].usage_source.as_str()), ("ok", "estimated"));
 
-    let used = store.credential(&tenant, &"cred_1".parse().expect("valid")).await.expect("read").expect("there");
+    let used =
+        store.credential(&tenant, &"cred_1".parse().expect("valid")).await.expect("read").expect("there");
     assert!(used.last_used_at.is_some());
 }

@@ -16,7 +16,7 @@ pub(in super::super) async fn test(
     let tenant = context.open_tenant(&tenant).await?;
     context.draw_key_test().await?;
     let id: CredentialId = parse_id(&id, "credential")?;
-    let tested = context.state.key_test.stored(&tenant.id, id.as_str()).await?;
+    let tested = context.state.key_test.stored(&context.actor_name(), &tenant.id, id.as_str()).await?;
     let Some(tested) = tested else { return Err(Failure::not_found("credential")) };
     let detail = json!({"status": tested.status});
     let audit = context.audit("credential.tested", Some(&tenant.id), id.as_str(), detail);

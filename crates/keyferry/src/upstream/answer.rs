@@ -1,0 +1,61 @@
+//! What a provider answers, tied to the connection it comes on.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::{
+    UpstreamClient,
+    pool::{Lane, Ready},
+};
+
+/// What a provider answers. Read to its end, its connection goes back to the pool; dropped before,
+/// the connection is closed, which is how the provider learns that nobody listens any more.
+pub struct UpstreamBody {
+    incoming: Incoming,
+    ready: Option<(Lane, Ready, Arc<UpstreamClient>)>,
+}
+
+impl UpstreamBody {
+    pub(super) fn new(incoming: Incoming, lane: Lane, ready: Ready, client: Arc<UpstreamClient>) -> Self {
+        Self { incoming, ready: Some((lane, ready, client)) }
+    }
+
+    fn ended(&mut self) {
+        if let Some((lane, ready, client)) = self.ready.take() {
+            client.pool.put(&lane, ready);
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            None => self.ended(),
+            Some(Err(_)) => self.ready = None,
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
