@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod custody;
 pub mod gateway;
+pub mod harden;
 pub mod http;
 pub mod lifecycle;
 pub mod start;

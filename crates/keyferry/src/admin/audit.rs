@@ -5,6 +5,9 @@ use keyferry_core::port::store::AuditFilter;
 
 use super::{context::Context, page, problem::Answer, rows};
 
+const COLUMNS: [&str; 11] =
+    ["seq", "at", "actor", "action", "tenant", "target", "source", "detail", "prev_hash", "hash", "mac"];
+
 pub(super) async fn list(context: Context, Path(tenant): Path<String>, uri: Uri) -> Answer<Response> {
     let tenant = context.tenant(&tenant).await?;
     let query = page::read(&uri)?;
@@ -17,5 +20,5 @@ pub(super) async fn list(context: Context, Path(tenant): Path<String>, uri: Uri)
         actor: query.actor.clone(),
     };
     let page = context.state.store.audit(&filter, &query.page()?).await?;
-    Ok(rows::answer(page, query.format))
+    Ok(rows::answer(page, query.format, &COLUMNS))
 }

@@ -53,6 +53,11 @@ impl FromRequestParts<Arc<AdminState>> for Context {
 /// The token, from `Authorization: Bearer` or `X-Keyferry-Token`.
 fn take_token(headers: &mut HeaderMap) -> Result<SecretBytes, Failure> {
     let none = || Failure::new(Code::Unauthorized, "No token. Send it as 'Authorization: Bearer …'.");
+    for name in ["x-keyferry-token", "authorization"] {
+        if headers.get_all(name).iter().count() > 1 {
+            return Err(Failure::invalid(format!("The header {name} stands more than once.")));
+        }
+    }
     if let Some(value) = headers.remove("x-keyferry-token") {
         return Ok(SecretBytes::new(value.as_bytes().to_vec()));
     }

@@ -29,6 +29,7 @@ pub(super) struct Query {
 pub(super) enum Format {
     Json,
     Jsonl,
+    Csv,
 }
 
 impl Query {

@@ -9,6 +9,7 @@ use keyferry_envelope::SystemEntropy;
 use super::{ConfigFile, runtime, secret};
 use crate::{
     config,
+    harden::harden,
     start::{Started, Surroundings, start},
     telemetry::{
         logs::{self, LogFormat, LogLevel},
@@ -32,6 +33,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         logs::start(self.log_format, self.log_level);
+        harden()?;
         log_panics();
         let config = config::load(self.config.config.as_deref()).context("the configuration is wrong")?;
         let around = Surroundings {

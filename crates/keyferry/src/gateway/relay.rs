@@ -15,7 +15,8 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use keyferry_core::{
-    code::Code, dialect::Dialect, meter::Meter, operation::Operation, provider::Provider, record::Outcome,
+    code::Code, dialect::Dialect, id::RequestId, meter::Meter, operation::Operation, provider::Provider,
+    record::Outcome,
 };
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -97,6 +98,7 @@ pub struct Relay {
     mode: Mode,
     body: UpstreamBody,
     settlement: Option<Settlement>,
+    request_id: RequestId,
     state: State,
     idle: Pin<Box<Sleep>>,
     idle_timeout: Duration,
@@ -113,6 +115,7 @@ impl Relay {
     ) -> Self {
         let idle = Box::pin(sleep_until(deadline.min(Instant::now() + idle_timeout)));
         Self {
+            request_id: settlement.record().request_id.clone(),
             mode,
             body,
             settlement: Some(settlement),
@@ -173,10 +176,7 @@ impl Relay {
     }
 
     fn fail(&mut self, outcome: Outcome) -> Option<Bytes> {
-        if let Some(settlement) = &self.settlement {
-            let request_id = &settlement.record().request_id;
-            tracing::warn!(event = "stream_broken", outcome = outcome.as_str(), %request_id);
-        }
+        tracing::warn!(event = "stream_broken", outcome = outcome.as_str(), request_id = %self.request_id);
         let _ = self.settle(Some(outcome));
         match outcome {
             Outcome::Timeout => {
@@ -191,7 +191,7 @@ impl Relay {
     fn break_off(&mut self, code: Code, message: &str) -> Option<Bytes> {
         let event = match &self.mode {
             Mode::Events { dialect, boundary, .. } if boundary.is_clean() => {
-                Some(Problem::new(code, message).event(*dialect, ""))
+                Some(Problem::new(code, message).event(*dialect, self.request_id.as_str()))
             }
             _ => None,
         };

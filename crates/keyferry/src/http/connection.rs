@@ -41,7 +41,13 @@ impl Served {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let _connected = metrics::connected();
-        let early = match timeout(FIRST_BYTES, first_bytes(&mut io)).await {
+        let mut drain = self.drain.clone();
+        let first = tokio::select! {
+            first = timeout(FIRST_BYTES, first_bytes(&mut io)) => first,
+            // Nothing was asked yet, so nothing is cut off.
+            _ = drain.wait_for(|draining| *draining) => return,
+        };
+        let early = match first {
             Ok(Ok(early)) if !early.is_empty() => early,
             _ => return,
         };

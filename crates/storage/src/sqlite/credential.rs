@@ -186,12 +186,39 @@ impl SqliteStore {
     }
 
     pub(super) async fn credential_destroy_overlapped(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let done = sqlx::query("DELETE FROM credential_versions WHERE destroy_at <= ?")
+        // Asked first, outside of a transaction: nearly always there is nothing to do.
+        let due = sqlx::query("SELECT 1 FROM credential_versions WHERE destroy_at <= ? LIMIT 1")
             .bind(now.millis())
-            .execute(&self.writer)
+            .fetch_optional(&self.readers)
             .await
             .map_err(away)?;
-        Ok(done.rows_affected())
+        if due.is_none() {
+            return Ok(0);
+        }
+        let mut tx = self.write().await?;
+        let gone = sqlx::query(
+            "DELETE FROM credential_versions WHERE destroy_at <= ? RETURNING credential_id, version,
+             (SELECT tenant_id FROM credentials WHERE id = credential_id) AS tenant_id",
+        )
+        .bind(now.millis())
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(away)?;
+        for row in &gone {
+            let row = Reader { table: "credential_versions", row };
+            let draft = AuditDraft {
+                at: now,
+                actor: "system".to_owned(),
+                action: "credential.version_destroyed",
+                tenant: row.get("tenant_id")?,
+                target: row.get("credential_id")?,
+                source: "overlap ended".to_owned(),
+                detail: serde_json::json!({"version": row.get::<u32>("version")?}),
+            };
+            super::audit::append(&self.chain, &mut tx, draft).await?;
+        }
+        tx.commit().await.map_err(away)?;
+        Ok(gone.len() as u64)
     }
 }
 

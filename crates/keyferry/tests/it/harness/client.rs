@@ -77,12 +77,8 @@ impl Reply {
     pub fn code(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let error = &body["error"];
-        let places = [
-            &body["code"],
-            &error["details"]["error_code"],
-            &error["details"][0]["reason"],
-            &error["code"],
-        ];
+        let places =
+            [&body["code"], &error["details"]["error_code"], &error["details"][0]["reason"], &error["code"]];
         places.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned()
     }
 

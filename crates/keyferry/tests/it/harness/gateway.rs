@@ -230,8 +230,13 @@ impl Gateway {
 
     /// A short chat with OpenAI.
     pub async fn chat(&self, token: &str) -> Reply {
-        self.post(token, "/openai/v1/chat/completions", &[], &json!({"model": "gpt-4.1-mini", "messages": []}))
-            .await
+        self.post(
+            token,
+            "/openai/v1/chat/completions",
+            &[],
+            &json!({"model": "gpt-4.1-mini", "messages": []}),
+        )
+        .await
     }
 
     /// Makes a tenant for which bring-your-own-key is on.
@@ -249,7 +254,8 @@ impl Gateway {
     /// Stores a key; answers the id of the credential.
     pub async fn store(&self, tenant: &str, provider: &str, key: &str) -> String {
         let body = json!({"provider": provider, "api_key": key});
-        let stored = self.operator("POST", &format!("/tenants/{tenant}/credentials"), &body).await.expect(201);
+        let stored =
+            self.operator("POST", &format!("/tenants/{tenant}/credentials"), &body).await.expect(201);
         stored.json()["id"].as_str().expect("an id").to_owned()
     }
 
