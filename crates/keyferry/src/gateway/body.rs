@@ -3,10 +3,7 @@
 //! They are read whole because the model must be known before the request is admitted, and the
 //! hash of a token covers every byte. File uploads are the exception: they pass through.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{header, request::Parts};
@@ -18,11 +15,9 @@ use keyferry_core::{
     code::Code,
     operation::{Operation, RequestBody},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::time::timeout;
 
+use super::room::{Held, Room};
 use crate::{http::Problem, upstream::ForwardBody};
 
 /// The longest JSON body.
@@ -33,18 +28,6 @@ const MAX_FORM: usize = 32 * 1024 * 1024;
 const MAX_UPLOAD: u64 = 512 * 1024 * 1024;
 /// From the first byte of a body to its last.
 const BODY_TIME: Duration = Duration::from_secs(60);
-/// What all bodies being read may take together, in KiB.
-const ROOM_KIB: usize = 512 * 1024;
-
-/// The memory that bodies may take together.
-pub(super) struct Room(Arc<Semaphore>);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM_KIB)))
-    }
-}
-
 /// A body that was read, or an upload that will pass through.
 pub(super) struct ReadBody {
     /// What it says of itself.
@@ -52,7 +35,7 @@ pub(super) struct ReadBody {
     content: Content,
     /// How long the client took to send it.
     pub(super) waited: Duration,
-    _room: Option<OwnedSemaphorePermit>,
+    held: Held,
 }
 
 enum Content {
@@ -69,13 +52,14 @@ impl ReadBody {
         }
     }
 
-    /// What goes to the provider.
-    pub(super) fn into_forward(self) -> ForwardBody {
-        match self.content {
+    /// What goes to the provider, and the room it takes until it is there.
+    pub(super) fn into_forward(self) -> (ForwardBody, Held) {
+        let body = match self.content {
             Content::Whole(bytes) if bytes.is_empty() => ForwardBody::Empty,
             Content::Whole(bytes) => ForwardBody::Full(bytes),
             Content::Upload(body) => ForwardBody::Upload { body, left: MAX_UPLOAD },
-        }
+        };
+        (body, self.held)
     }
 }
 
@@ -111,32 +95,30 @@ pub(super) async fn read(
             facts: RequestFacts::default(),
             content: Content::Upload(incoming),
             waited: Duration::ZERO,
-            _room: None,
+            held: room.hold(),
         });
     }
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit as u64));
     }
-    let permit = if incoming.is_end_stream() { None } else { Some(take_room(room, declared, limit)?) };
-    let bytes = timeout(BODY_TIME, collect(incoming, limit, declared))
+    let mut held = room.hold();
+    let bytes = timeout(BODY_TIME, collect(incoming, limit, declared, &mut held))
         .await
         .map_err(|_| Problem { status: Some(408), ..invalid("The body came too slowly.") })??;
     Ok(ReadBody {
         facts: facts(operation, parts, &bytes)?,
         content: Content::Whole(bytes),
         waited: started.elapsed(),
-        _room: permit,
+        held,
     })
 }
 
-fn take_room(room: &Room, declared: Option<u64>, limit: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    let kib = declared.unwrap_or(limit as u64).div_ceil(1024).max(1);
-    Arc::clone(&room.0)
-        .try_acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX))
-        .map_err(|_| Problem::unavailable("Too many large requests are being read."))
-}
-
-async fn collect(mut incoming: Incoming, limit: usize, declared: Option<u64>) -> Result<Bytes, Problem> {
+async fn collect(
+    mut incoming: Incoming,
+    limit: usize,
+    declared: Option<u64>,
+    held: &mut Held,
+) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut all: Option<BytesMut> = None;
     while let Some(frame) = incoming.frame().await {
@@ -146,6 +128,7 @@ async fn collect(mut incoming: Incoming, limit: usize, declared: Option<u64>) ->
         if length > limit {
             return Err(too_large(limit as u64));
         }
+        held.add(data.len())?;
         if let Some(all) = &mut all {
             all.extend_from_slice(&data);
         } else if first.is_empty() {

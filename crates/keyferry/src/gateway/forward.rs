@@ -49,6 +49,7 @@ impl Gateway {
         settlement: Settlement,
     ) -> Response<AnswerBody> {
         let receipt = receipt(&settlement);
+        let (body, _held) = body.into_forward();
         let deadline = Instant::now() + self.upstream.limits.total_timeout;
         let call = Call {
             lane: Lane {
@@ -59,7 +60,7 @@ impl Gateway {
             method: parts.method,
             path: target.upstream,
             headers: headers_up(&parts.headers),
-            body: body.into_forward(),
+            body,
             key: Some((key.slot, Arc::clone(&key.key))),
         };
         let mut answer = match self.upstream.send(call).await {
@@ -215,13 +216,18 @@ impl Gateway {
         let slow = || upstream_problem(&UpstreamError::Timeout("waiting for the rest of the answer"));
         let idle = self.upstream.limits.idle_timeout;
         let mut body = Limited::new(body, limit);
+        let mut held = self.bodies.hold();
         let mut pieces: Vec<Bytes> = Vec::new();
         loop {
             let next =
                 timeout_at(deadline.min(Instant::now() + idle), body.frame()).await.map_err(|_| slow())?;
             let Some(frame) = next else { break };
             match frame {
-                Ok(frame) => pieces.extend(frame.into_data()),
+                Ok(frame) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    held.add(data.len())?;
+                    pieces.push(data);
+                }
                 Err(error) if error.is::<LengthLimitError>() => return Err(too_large(limit)),
                 Err(_) => {
                     let message = "The provider broke off in the middle of its answer.";

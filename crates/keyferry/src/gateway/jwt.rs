@@ -43,6 +43,11 @@ struct Header {
     _typ: Option<Text<32>>,
     #[serde(rename = "cty")]
     _cty: Option<de::IgnoredAny>,
+    /// Thumbprints of a certificate: only names for the key, so there is nothing to believe.
+    #[serde(rename = "x5t")]
+    _x5t: Option<de::IgnoredAny>,
+    #[serde(rename = "x5t#S256")]
+    _x5t_s256: Option<de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]

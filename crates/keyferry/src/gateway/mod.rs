@@ -19,6 +19,7 @@ mod keytest;
 mod path;
 mod record;
 mod relay;
+mod room;
 mod settle;
 mod slots;
 mod sse;
@@ -61,7 +62,7 @@ pub struct Gateway {
     unsealer: Unsealer,
     upstream: Arc<UpstreamClient>,
     recorder: Recorder,
-    bodies: body::Room,
+    bodies: room::Room,
 }
 
 /// The parts a gateway is made of.
@@ -101,7 +102,7 @@ impl Gateway {
             unsealer: parts.unsealer,
             upstream: parts.upstream,
             recorder: parts.recorder,
-            bodies: body::Room::default(),
+            bodies: room::Room::default(),
         })
     }
 

@@ -30,13 +30,16 @@ use keyferry_envelope::{ApiKey, Entropy};
 pub use pool::Lane;
 use pool::{Pool, Ready};
 pub use tls::TrustError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
     dial::Dialer,
     inject::{Armed, Injector, Slot},
 };
 use crate::{config, telemetry::metrics};
+
+/// A connection from the pool that is not ready by then is still busy with what it did before.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// One request to a provider.
 pub struct Call {
@@ -101,7 +104,7 @@ impl UpstreamClient {
         request.headers_mut().insert(header::HOST, authority);
 
         while let Some(mut ready) = self.pool.take(&lane) {
-            if !matches!(timeout_at(deadline, ready.sender.ready()).await, Ok(Ok(()))) {
+            if !matches!(timeout(AT_ONCE, ready.sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
             metrics::upstream_connection(lane.provider.as_str(), "reused");
