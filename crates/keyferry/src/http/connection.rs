@@ -1,6 +1,6 @@
 //! One client connection, from its first byte to its last.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, pin::Pin, sync::Arc, time::Duration};
 
 use hyper::{
     server::conn::{http1, http2},
@@ -79,13 +79,7 @@ impl Served {
             .max_buf_size(4 * MAX_HEAD)
             .half_close(false)
             .serve_connection(TokioIo::new(guarded), service);
-        let mut connection = std::pin::pin!(connection);
-        let mut drain = self.drain.clone();
-        tokio::select! {
-            ended = connection.as_mut() => return log_end(ended),
-            _ = drain.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
-        }
-        log_end(connection.await);
+        drive(connection, |connection| connection.graceful_shutdown(), self.drain.clone()).await;
     }
 
     async fn http2<T>(self, io: Rewound<T>)
@@ -108,14 +102,22 @@ impl Served {
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
             .serve_connection(TokioIo::new(io), service);
-        let mut connection = std::pin::pin!(connection);
-        let mut drain = self.drain.clone();
-        tokio::select! {
-            ended = connection.as_mut() => return log_end(ended),
-            _ = drain.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
-        }
-        log_end(connection.await);
+        drive(connection, |connection| connection.graceful_shutdown(), self.drain.clone()).await;
     }
+}
+
+/// Drives a connection to its end; when the drain begins, it takes no new request.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    mut drain: watch::Receiver<bool>,
+) {
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return log_end(ended),
+        _ = drain.wait_for(|draining| *draining) => shut_down(connection.as_mut()),
+    }
+    log_end(connection.await);
 }
 
 /// How a connection ended interests only whoever looks closely; the error's text is the library's

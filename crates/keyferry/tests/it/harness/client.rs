@@ -97,13 +97,18 @@ impl Reply {
     }
 }
 
+/// A connection to a port of this machine, without anything around it.
+#[expect(clippy::disallowed_methods, reason = "a test talks to the gateway under test")]
+pub async fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the gateway accepts connections");
+    stream.set_nodelay(true).expect("nodelay");
+    stream
+}
+
 impl Connection {
     /// Connects to a port of this machine.
-    #[expect(clippy::disallowed_methods, reason = "a test talks to the gateway under test")]
     pub async fn open(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the gateway accepts connections");
-        stream.set_nodelay(true).expect("nodelay");
-        Self::over(stream)
+        Self::over(connect(port).await)
     }
 
     /// Talks over something that is connected already, such as TLS.

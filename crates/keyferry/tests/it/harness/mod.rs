@@ -7,7 +7,7 @@ mod provider;
 
 use std::{future::Future, time::Duration};
 
-pub use client::{Connection, Head, Piece, Reply, post_json, request};
+pub use client::{Connection, Head, Piece, Reply, connect, post_json, request};
 pub use gateway::{Gateway, OPERATOR, Options, Tenant, command};
 use keyferry_core::clock::{Clock, SystemClock};
 pub use provider::{Answer, Gate, Provider, Seen};
