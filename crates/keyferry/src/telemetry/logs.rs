@@ -3,6 +3,8 @@
 //! Nothing here sees a header or a body. Events of other crates pass from `warn` on only, unless
 //! the operator asks for `trace` of everything; the types that hold keys have no way to be printed.
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, registry};
@@ -43,7 +45,7 @@ pub fn start(format: LogFormat, level: LogLevel) {
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
-        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     let subscriber = registry().with(lines.with_filter(filter));
     let _ = tracing::subscriber::set_global_default(subscriber);

@@ -18,8 +18,7 @@ const BRIEFLY: Duration = Duration::from_secs(5);
 /// What marks a request that is not part of a case.
 const CONTROL: &str = "control";
 /// No limit that many quick cases could run into.
-pub(crate) const UNLIMITED: &str =
-    "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited, key_test: unlimited}\nbyok: {daily_quota: 1000000}";
+pub(crate) const UNLIMITED: &str = "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited, key_test: unlimited}\nbyok: {daily_quota: 1000000}";
 
 /// The published cases of a kind.
 pub(crate) fn vectors(kind: &str) -> Vec<Value> {
@@ -66,8 +65,9 @@ impl Scene {
     fn localized(&self, text: &str) -> Vec<u8> {
         let bearer = format!("Bearer {}", self.token);
         let mut text = text.replace("/v1/", "/openai/v1/").replace("Bearer kf", &bearer);
-        let has_fields =
-            text.split_once("\r\n").is_some_and(|(line, rest)| line.contains("HTTP/") && !rest.starts_with("\r\n"));
+        let has_fields = text
+            .split_once("\r\n")
+            .is_some_and(|(line, rest)| line.contains("HTTP/") && !rest.starts_with("\r\n"));
         if !text.contains(&bearer) && has_fields {
             text = text.replacen("\r\n", &format!("\r\nAuthorization: {bearer}\r\n"), 1);
         }
@@ -110,7 +110,8 @@ impl Scene {
         self.still_serves().await;
         let got = self.got().split_off(before);
         let status = reply.map(|reply| reply.status());
-        wrong(expect, status, &got).or_else(|| (more > 0).then(|| format!("{more} bytes after the last answer")))
+        wrong(expect, status, &got)
+            .or_else(|| (more > 0).then(|| format!("{more} bytes after the last answer")))
     }
 }
 
@@ -216,8 +217,12 @@ async fn each_published_target_is_refused_or_served_as_expected() {
         } else {
             // A well-formed target that means no operation here: told so, and the connection goes on.
             let reply = reply.expect("an answer");
-            let known = matches!((reply.status(), reply.code().as_str()), (400, "BYOK_UNKNOWN_OPERATION") | (404, "not_found"));
-            (!known || reply.header("connection") == "close").then(|| format!("{} {}", reply.status(), reply.text()))
+            let known = matches!(
+                (reply.status(), reply.code().as_str()),
+                (400, "BYOK_UNKNOWN_OPERATION") | (404, "not_found")
+            );
+            (!known || reply.header("connection") == "close")
+                .then(|| format!("{} {}", reply.status(), reply.text()))
         };
         wrong.extend(what.map(|what| format!("{} ({}): {what}", case["id"], case["why"])));
     }
@@ -293,7 +298,9 @@ async fn a_body_is_never_read_as_a_request() {
     let inner = hidden(&scene);
     let text = json!({"a": String::from_utf8_lossy(&inner)}).to_string();
     let head = |framing: &str| {
-        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer kf\r\n{framing}\r\n\r\n");
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer kf\r\n{framing}\r\n\r\n"
+        );
         scene.localized(&head)
     };
     let bodies = [

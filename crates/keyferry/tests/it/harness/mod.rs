@@ -10,7 +10,9 @@ use std::{future::Future, time::Duration};
 pub use client::{Connection, Head, Piece, Reply, connect, post_json, request};
 pub use gateway::{Gateway, OPERATOR, Options, Tenant, command};
 use keyferry_core::clock::{Clock, SystemClock};
-pub use provider::{Answer, Gate, Provider, Seen};
+pub use provider::{
+    ANTHROPIC_STREAM, Answer, GEMINI_STREAM, Gate, OPENAI_STREAM, Provider, Seen, openai_completion,
+};
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take before a test gives up.

@@ -23,7 +23,8 @@ async fn a_head_that_trickles_is_given_up_with_408() {
             if connection.try_send(&[*byte]).await.is_err() || begun.elapsed() > Duration::from_secs(13) {
                 break;
             }
-            sleep(Duration::from_millis(if begun.elapsed() > Duration::from_secs(9) { 50 } else { 200 })).await;
+            sleep(Duration::from_millis(if begun.elapsed() > Duration::from_secs(9) { 50 } else { 200 }))
+                .await;
         }
         let reply = connection.try_reply().await;
         assert!(begun.elapsed() < Duration::from_secs(15), "closed only after {:?}", begun.elapsed());
@@ -219,7 +220,8 @@ async fn a_client_that_reads_nothing_keeps_nobody_from_being_served() {
     let mut deaf = Vec::new();
     for _ in 0..50 {
         let mut connection = Connection::open(scene.gateway.port()).await;
-        let request = scene.localized("GET /v1/nothing HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer kf\r\n\r\n");
+        let request = scene
+            .localized("GET /v1/nothing HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer kf\r\n\r\n");
         let _ = timeout(Duration::from_millis(100), connection.try_send(&request.repeat(500))).await;
         deaf.push(connection);
     }

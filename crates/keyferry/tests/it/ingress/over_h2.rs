@@ -10,7 +10,10 @@ use super::{
     Scene, UNLIMITED,
     cases::Expect::{self, Allow, Deny, Either},
     expected,
-    h2::{self, DATA, END_HEADERS, END_STREAM, HEADERS, Outcome, RST_STREAM, SETTINGS, frame, head, hello, literal},
+    h2::{
+        self, DATA, END_HEADERS, END_STREAM, HEADERS, Outcome, RST_STREAM, SETTINGS, frame, head, hello,
+        literal,
+    },
     latin1, none_wrong, vectors, wrong,
 };
 use crate::harness::{Connection, Gateway, Options, Provider, a_key, connect, request};
@@ -42,7 +45,9 @@ impl Scene {
 /// No answer must be a refusal.
 fn judged(expect: Expect, outcome: &Outcome) -> Option<String> {
     let possible = outcome.is_denied() || (expect != Deny && outcome.status.is_some());
-    (!possible).then(|| format!("expected {expect:?}, got {:?} {}", outcome.status, String::from_utf8_lossy(&outcome.body)))
+    (!possible).then(|| {
+        format!("expected {expect:?}, got {:?} {}", outcome.status, String::from_utf8_lossy(&outcome.body))
+    })
 }
 
 const PLAIN: [(&str, &str); 6] = [
@@ -98,23 +103,77 @@ async fn each_further_head_is_refused_or_served_as_expected() {
         cases.push((changed(":path", path), if path.ends_with('/') { Either } else { Allow }));
     }
     for path in [
-        "/v1/chat/completions#x", "/v1/chat/completions?a=1#x", "/v1/chat//completions", "/v1/chat/../chat/completions", "/v1/chat/./completions",
-        "/v1/chat/%63ompletions", "/v1/chat/completions%00", "/v1/chat/completions;x", "/v1/chat\\completions", "//v1/chat/completions", "/\\evil.example/",
-        "https://gw.example/v1/chat/completions", "http://evil.example/", "v1/chat/completions", "gw.example/v1/chat/completions", "?/v1/chat/completions",
-        "/v1/chat/completions?api_key=x", "/v1/chat/completions?key=AIzaSyA", "/v1/chat/completions HTTP/1.1\r\nHost: evil.example", "/v1/chat/completions\r\nx: y",
-        "/v1/chat/completions\u{0}", "/v1/chat/completions\u{7f}", "/v1/chat/completions\t", " /v1/chat/completions", "/v1/chat/completions\u{e4}", "*/v1/chat",
+        "/v1/chat/completions#x",
+        "/v1/chat/completions?a=1#x",
+        "/v1/chat//completions",
+        "/v1/chat/../chat/completions",
+        "/v1/chat/./completions",
+        "/v1/chat/%63ompletions",
+        "/v1/chat/completions%00",
+        "/v1/chat/completions;x",
+        "/v1/chat\\completions",
+        "//v1/chat/completions",
+        "/\\evil.example/",
+        "https://gw.example/v1/chat/completions",
+        "http://evil.example/",
+        "v1/chat/completions",
+        "gw.example/v1/chat/completions",
+        "?/v1/chat/completions",
+        "/v1/chat/completions?api_key=x",
+        "/v1/chat/completions?key=AIzaSyA",
+        "/v1/chat/completions HTTP/1.1\r\nHost: evil.example",
+        "/v1/chat/completions\r\nx: y",
+        "/v1/chat/completions\u{0}",
+        "/v1/chat/completions\u{7f}",
+        "/v1/chat/completions\t",
+        " /v1/chat/completions",
+        "/v1/chat/completions\u{e4}",
+        "*/v1/chat",
     ] {
         cases.push((changed(":path", path), Deny));
     }
-    for scheme in ["http", "ftp", "", "https://evil.example/", "https\r\n", "ht tps", "ws", "javascript", "file"] {
+    for scheme in
+        ["http", "ftp", "", "https://evil.example/", "https\r\n", "ht tps", "ws", "javascript", "file"]
+    {
         cases.push((changed(":scheme", scheme), Deny));
     }
-    for method in ["TRACE", "CONNECT", "post", "PROPFIND", "", "POST ", " POST", "PO\u{0}ST", "POST /x HTTP/1.1\r\nx: y\r\n\r\n", "POST\r\nx: y", "PRI"] {
+    for method in [
+        "TRACE",
+        "CONNECT",
+        "post",
+        "PROPFIND",
+        "",
+        "POST ",
+        " POST",
+        "PO\u{0}ST",
+        "POST /x HTTP/1.1\r\nx: y\r\n\r\n",
+        "POST\r\nx: y",
+        "PRI",
+    ] {
         cases.push((changed(":method", method), Deny));
     }
     for authority in [
-        "", "a@gw.example", "user:pass@gw.example", "gw.example, evil.example", "gw.example/x", "gw.example:", "gw.example:99999", "gw.example:x", "gw.example#x",
-        "gw.example?x", "gw example", "gw.example\u{0}", "gw.example\n", "gw\\example", "[::1", "[]", "http://gw.example", " gw.example", "gw.example ", "*", "gw.ex\u{e4}mple",
+        "",
+        "a@gw.example",
+        "user:pass@gw.example",
+        "gw.example, evil.example",
+        "gw.example/x",
+        "gw.example:",
+        "gw.example:99999",
+        "gw.example:x",
+        "gw.example#x",
+        "gw.example?x",
+        "gw example",
+        "gw.example\u{0}",
+        "gw.example\n",
+        "gw\\example",
+        "[::1",
+        "[]",
+        "http://gw.example",
+        " gw.example",
+        "gw.example ",
+        "*",
+        "gw.ex\u{e4}mple",
     ] {
         cases.push((changed(":authority", authority), Deny));
     }
@@ -128,26 +187,94 @@ async fn each_further_head_is_refused_or_served_as_expected() {
     let host_only = without(":authority").into_iter().chain([("host", "gw.example")]).collect();
     cases.push((host_only, Either));
     for (name, value) in [
-        (":authority", "gw.example"), (":authority", "evil.example"), (":method", "GET"), (":path", "/v1/models"), (":scheme", "http"), (":status", "200"), (":foo", "x"),
-        (":protocol", "websocket"), ("", "x"), ("host", "evil.example"), ("host", "gw.example:443"), ("host", ""), ("host", "GW.example@evil.example"),
-        ("connection", "close"), ("connection", "authorization"), ("keep-alive", "timeout=5"), ("proxy-connection", "keep-alive"), ("upgrade", "h2c"), ("te", "gzip"),
-        ("te", "trailers, deflate"), ("transfer-encoding", "chunked"), ("transfer-encoding", "identity"), ("transfer-encoding", ""), ("http2-settings", "AAMAAABk"),
-        ("content-length", "0"), ("content-length", "6"), ("content-length", "8"), ("content-length", "+7"), ("content-length", "-7"), ("content-length", "7, 7"),
-        ("content-length", "0x7"), ("content-length", ""), ("content-length", "x"), ("content-length", "18446744073709551623"), ("content-length", " 7"),
-        ("content-encoding", "gzip"), ("expect", "x"), ("authorization", "Bearer kf"), ("authorization", "Bearer other"), ("x-api-key", "other"),
-        ("X-Upper", "1"), ("Host", "gw.example"), ("Content-Length", "7"), ("x y", "1"), ("x:y", "1"), ("x\u{0}", "1"), ("x\n", "1"), ("x\r\nhost: evil.example", "1"), ("x\t", "1"), ("x(", "1"),
-        ("\u{e4}", "1"), ("x\u{7f}", "1"), ("x", "a\r\nb"), ("x", "a\nb"), ("x", "a\rb"), ("x", "a\u{0}b"), ("x", "a\u{7f}b"), ("x", "a\u{1}b"), ("x", " a"), ("x", "a "), ("x", "\ta"), ("x", "a\t"),
-        ("transfer-encoding:chunked", ""), ("transfer-encoding: chunked\r\nx", "y"), ("content-length\r\n", "7"),
+        (":authority", "gw.example"),
+        (":authority", "evil.example"),
+        (":method", "GET"),
+        (":path", "/v1/models"),
+        (":scheme", "http"),
+        (":status", "200"),
+        (":foo", "x"),
+        (":protocol", "websocket"),
+        ("", "x"),
+        ("host", "evil.example"),
+        ("host", "gw.example:443"),
+        ("host", ""),
+        ("host", "GW.example@evil.example"),
+        ("connection", "close"),
+        ("connection", "authorization"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("upgrade", "h2c"),
+        ("te", "gzip"),
+        ("te", "trailers, deflate"),
+        ("transfer-encoding", "chunked"),
+        ("transfer-encoding", "identity"),
+        ("transfer-encoding", ""),
+        ("http2-settings", "AAMAAABk"),
+        ("content-length", "0"),
+        ("content-length", "6"),
+        ("content-length", "8"),
+        ("content-length", "+7"),
+        ("content-length", "-7"),
+        ("content-length", "7, 7"),
+        ("content-length", "0x7"),
+        ("content-length", ""),
+        ("content-length", "x"),
+        ("content-length", "18446744073709551623"),
+        ("content-length", " 7"),
+        ("content-encoding", "gzip"),
+        ("expect", "x"),
+        ("authorization", "Bearer kf"),
+        ("authorization", "Bearer other"),
+        ("x-api-key", "other"),
+        ("X-Upper", "1"),
+        ("Host", "gw.example"),
+        ("Content-Length", "7"),
+        ("x y", "1"),
+        ("x:y", "1"),
+        ("x\u{0}", "1"),
+        ("x\n", "1"),
+        ("x\r\nhost: evil.example", "1"),
+        ("x\t", "1"),
+        ("x(", "1"),
+        ("\u{e4}", "1"),
+        ("x\u{7f}", "1"),
+        ("x", "a\r\nb"),
+        ("x", "a\nb"),
+        ("x", "a\rb"),
+        ("x", "a\u{0}b"),
+        ("x", "a\u{7f}b"),
+        ("x", "a\u{1}b"),
+        ("x", " a"),
+        ("x", "a "),
+        ("x", "\ta"),
+        ("x", "a\t"),
+        ("transfer-encoding:chunked", ""),
+        ("transfer-encoding: chunked\r\nx", "y"),
+        ("content-length\r\n", "7"),
     ] {
         cases.push((added(name, value), Deny));
     }
     for (name, value) in [
-        ("cookie", "a=1"), ("content-length", "7"), ("host", "gw.example"), ("x", ""), ("x", "\u{e4}"), ("expect", "100-continue"), ("accept-encoding", "gzip"),
-        ("x-forwarded-host", "evil.example"), ("x-http-method-override", "DELETE"),
+        ("cookie", "a=1"),
+        ("content-length", "7"),
+        ("host", "gw.example"),
+        ("x", ""),
+        ("x", "\u{e4}"),
+        ("expect", "100-continue"),
+        ("accept-encoding", "gzip"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-http-method-override", "DELETE"),
     ] {
         cases.push((added(name, value), Allow));
     }
-    for (name, value) in [("te", "trailers"), ("transfer_encoding", "chunked"), ("content_length", "9"), ("content-length", "007"), ("trailer", "authorization")] {
+    for (name, value) in [
+        ("te", "trailers"),
+        ("transfer_encoding", "chunked"),
+        ("content_length", "9"),
+        ("content-length", "007"),
+        ("trailer", "authorization"),
+    ] {
         cases.push((added(name, value), Either));
     }
     let mut all_wrong = Vec::new();
@@ -159,7 +286,8 @@ async fn each_further_head_is_refused_or_served_as_expected() {
     let mut twice = PLAIN.to_vec();
     twice.extend([("content-length", "7"), ("content-length", "7")]);
     let many: Vec<(String, String)> = (0..400).map(|n| (format!("x-{n}"), "1".to_owned())).collect();
-    let mut many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut many: Vec<(&str, &str)> =
+        many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     many.splice(0..0, PLAIN);
     let (long, huge) = ("a".repeat(20_000), "a".repeat(300_000));
     for (name, fields) in [
@@ -192,13 +320,25 @@ async fn content_where_there_is_none_is_refused() {
 #[tokio::test]
 async fn trailers_are_refused_or_dropped() {
     let scene = Scene::start().await;
-    for (name, value) in [("authorization", "Bearer x"), ("content-length", "9"), ("host", "evil.example"), ("transfer-encoding", "chunked"), (":path", "/v1/models"), ("x-byok-key", "x")] {
+    for (name, value) in [
+        ("authorization", "Bearer x"),
+        ("content-length", "9"),
+        ("host", "evil.example"),
+        ("transfer-encoding", "chunked"),
+        (":path", "/v1/models"),
+        ("x-byok-key", "x"),
+    ] {
         let before = scene.got().len();
         let mut io = connect(scene.gateway.port()).await;
         let mut bytes = hello();
         bytes.extend(head(1, &scene.h2_fields(&PLAIN), false));
         bytes.extend(frame(DATA, 0, 1, BODY));
-        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 1, &literal(name.as_bytes(), value.as_bytes())));
+        bytes.extend(frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            1,
+            &literal(name.as_bytes(), value.as_bytes()),
+        ));
         h2::send(&mut io, &bytes).await;
         let outcome = h2::read(&mut io, 1).await;
         scene.still_serves().await;
@@ -238,7 +378,13 @@ async fn heads_without_end_and_floods_of_frames_do_not_stop_the_gateway() {
     let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255]).repeat(20_000);
     let pings = frame(6, 0, 0, &[7; 8]).repeat(20_000);
     let data = [head(1, &fields, false), frame(DATA, 0, 1, &[]).repeat(20_000)].concat();
-    for (name, flood) in [("endless head", endless), ("empty pieces", empty), ("settings", settings), ("pings", pings), ("empty data", data)] {
+    for (name, flood) in [
+        ("endless head", endless),
+        ("empty pieces", empty),
+        ("settings", settings),
+        ("pings", pings),
+        ("empty data", data),
+    ] {
         let mut io = connect(scene.gateway.port()).await;
         h2::send(&mut io, &[hello(), flood].concat()).await;
         scene.still_serves().await;
