@@ -17,6 +17,9 @@ pub enum Denial {
     /// The token is bound to other models.
     #[error("This token may not use the model '{0}'.")]
     ModelNotAllowed(String),
+    /// The token is bound to models, and the request leaves the choice to the provider.
+    #[error("This token is bound to models, and the request names none.")]
+    ModelNotNamed,
     /// The token claims what the store does not have.
     #[error("The token claims a key of its own, but the tenant has none stored for provider '{0}'.")]
     NotEligible(ProviderId),
@@ -49,7 +52,7 @@ impl Denial {
     pub fn code(&self) -> Code {
         match self {
             Self::Disabled | Self::SwitchedOff | Self::ModeOff(_) => Code::Disabled,
-            Self::ModelNotAllowed(_) => Code::ModelNotAllowed,
+            Self::ModelNotAllowed(_) | Self::ModelNotNamed => Code::ModelNotAllowed,
             Self::NotEligible(_) => Code::NotEligible,
             Self::KeyNotFound(_) => Code::KeyNotFound,
             Self::Replayed => Code::ReplayDetected,

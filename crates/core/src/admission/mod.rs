@@ -48,6 +48,8 @@ pub struct Asked<'a> {
     pub provider: &'a ProviderId,
     /// Which model, where the request names one.
     pub model: Option<&'a str>,
+    /// Whether it makes the provider work: then a provider picks a model where none is named.
+    pub consumes: bool,
     /// Whether it brings a key of its own.
     pub carries_key: bool,
 }
@@ -128,10 +130,14 @@ fn eligible(
     asked: Asked<'_>,
 ) -> Result<KeyChoice, Denial> {
     view.gate(policy.enabled)?;
-    if let (Some(allowed), Some(model)) = (caller.models(), asked.model)
-        && !allowed.iter().any(|name| name == model)
-    {
-        return Err(Denial::ModelNotAllowed(model.to_owned()));
+    if let Some(allowed) = caller.models() {
+        match asked.model {
+            Some(model) if !allowed.iter().any(|name| name == model) => {
+                return Err(Denial::ModelNotAllowed(model.to_owned()));
+            }
+            None if asked.consumes => return Err(Denial::ModelNotNamed),
+            _ => {}
+        }
     }
     if asked.carries_key {
         return if policy.carried { Ok(KeyChoice::Carried) } else { Err(Denial::ModeOff("carried")) };

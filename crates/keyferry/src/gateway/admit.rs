@@ -3,6 +3,7 @@
 use keyferry_core::{
     admission::{Admission, Asked, Caller, Conclusion, Denial, decide_on_view},
     code::Code,
+    operation::RequestBody,
     port::counter::{Decision, Plan},
 };
 use keyferry_envelope::SecretBytes;
@@ -46,7 +47,8 @@ impl Gateway {
                     "The body is not the one this token was made for.",
                 ));
             }
-            let asked = Asked { provider, model, carries_key: presented.key.is_some() };
+            let consumes = passage.operation.body != RequestBody::None;
+            let asked = Asked { provider, model, consumes, carries_key: presented.key.is_some() };
             let pending = decide_on_view(&self.policy, &view.tenant, &caller, asked, now);
             let plan = pending.plan(&self.policy, &view.tenant, &caller, provider, now);
             let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;

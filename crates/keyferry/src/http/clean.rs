@@ -1,6 +1,7 @@
 //! The witness that a request went through the ingress guard.
 
 use http::{Request, Version, request::Parts};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use super::ingress::{self, Reason};
@@ -16,7 +17,7 @@ impl Clean {
             return Ok(Self(request));
         }
         let (parts, body) = request.into_parts();
-        ingress::judge_h2(&parts)?;
+        ingress::judge_h2(&parts, !body.is_end_stream())?;
         Ok(Self(Request::from_parts(parts, body)))
     }
 

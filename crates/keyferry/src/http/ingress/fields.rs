@@ -13,6 +13,13 @@ pub(super) enum Framing {
     Chunked,
 }
 
+pub(super) const NO_BODY: Reason = Reason("A request with this method has no body.");
+
+/// Content on any other method has no meaning (RFC 9110 §9.3.1), and so two readings.
+pub(super) fn may_have_body(method: &[u8]) -> bool {
+    matches!(method, b"POST" | b"PUT" | b"PATCH")
+}
+
 /// What was learned from the fields so far.
 #[derive(Default)]
 pub(super) struct Fields {
@@ -68,8 +75,8 @@ impl Fields {
             (Some(0) | None, false) => Framing::None,
             (Some(length), false) => Framing::Length(length),
         };
-        if framing != Framing::None && matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"OPTIONS") {
-            return Err(Reason("A request with this method has no body."));
+        if framing != Framing::None && !may_have_body(method) {
+            return Err(NO_BODY);
         }
         Ok(framing)
     }

@@ -8,7 +8,7 @@ use http::{header, request::Parts, uri::Scheme};
 
 use super::{
     Reason,
-    fields::{Fields, is_authority},
+    fields::{Fields, NO_BODY, is_authority, may_have_body},
     head::{check_method, check_target},
 };
 
@@ -16,7 +16,7 @@ use super::{
 ///
 /// The scheme must be `https`: over TLS there is no other, and without TLS, HTTP/2 is for proxies
 /// that end TLS in front of the gateway and pass on the scheme of their client.
-pub fn judge(parts: &Parts) -> Result<(), Reason> {
+pub fn judge(parts: &Parts, has_body: bool) -> Result<(), Reason> {
     if parts.uri.scheme() != Some(&Scheme::HTTPS) {
         return Err(Reason("HTTP/2 is accepted over TLS, or from a proxy that ended it (scheme https)."));
     }
@@ -40,10 +40,12 @@ pub fn judge(parts: &Parts) -> Result<(), Reason> {
             }
             continue;
         }
-        // Its syntax was checked by the library against the frames.
-        if name != header::CONTENT_LENGTH {
-            fields.take(name.as_str().as_bytes(), value)?;
-        }
+        fields.take(name.as_str().as_bytes(), value)?;
     }
-    fields.finish(b"").map(drop)
+    let method = parts.method.as_str().as_bytes();
+    fields.finish(method)?;
+    if has_body && !may_have_body(method) {
+        return Err(NO_BODY);
+    }
+    Ok(())
 }
