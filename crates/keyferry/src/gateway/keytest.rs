@@ -59,14 +59,14 @@ impl KeyTest {
         let Some(provider) = gateway.providers.get(found.summary.provider.as_str()) else { return Ok(None) };
         let key = gateway.unsealer.open(found, provider).map_err(|error| away(&error))?;
         let placed = PlacedKey { slot: provider.auth_slot(), key: Arc::new(key) };
-        Ok(Some(self.run(user, tenant, provider, placed).await))
+        Ok(Some(self.run(user, Some(tenant), provider, placed).await))
     }
 
     /// Tests a key that came with the request.
     pub async fn carried(
         &self,
         user: &str,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         provider: &Provider,
         value: &[u8],
     ) -> Result<TestedKey, Problem> {
@@ -79,7 +79,13 @@ impl KeyTest {
         self.0.identify(token).await
     }
 
-    async fn run(&self, user: &str, tenant: &TenantId, provider: &Provider, placed: PlacedKey) -> TestedKey {
+    async fn run(
+        &self,
+        user: &str,
+        tenant: Option<&TenantId>,
+        provider: &Provider,
+        placed: PlacedKey,
+    ) -> TestedKey {
         let status = match timeout(TEST_TIME, self.ask(tenant, provider, &placed)).await {
             Ok(Ok((status, body))) => classify(provider.dialect, status, &body),
             Ok(Err(_)) | Err(_) => KeyStatus::Unreachable,
@@ -87,13 +93,14 @@ impl KeyTest {
         let usable = matches!(status, KeyStatus::Ok | KeyStatus::OkRestricted | KeyStatus::RateLimited);
         metrics::key_tested(provider.id.as_str(), status.as_str(), usable);
         let event = if usable { "byok_key_test_success" } else { "byok_key_test_failed" };
-        tracing::info!(event, %tenant, user, provider = %provider.id, status = status.as_str());
+        let tenant = tenant.map(TenantId::as_str);
+        tracing::info!(event, tenant, user, provider = %provider.id, status = status.as_str());
         TestedKey { status }
     }
 
     async fn ask(
         &self,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         provider: &Provider,
         placed: &PlacedKey,
     ) -> Result<(u16, Bytes), UpstreamError> {
@@ -110,7 +117,7 @@ impl KeyTest {
             Dialect::Gemini => provider.upstream_path("/v1beta/models?pageSize=1"),
         };
         let call = Call {
-            lane: Lane { provider: provider.id.clone(), tenant: Some(tenant.clone()) },
+            lane: Lane { provider: provider.id.clone(), tenant: tenant.cloned() },
             host: provider.host().clone(),
             method: Method::GET,
             path,
