@@ -31,7 +31,7 @@ use super::{
 use crate::{
     http::{AnswerBody, Form, Problem},
     telemetry::metrics,
-    upstream::{Call, Lane, UpstreamBody, UpstreamError},
+    upstream::{Call, Lane, Purpose, UpstreamBody, UpstreamError},
 };
 
 /// How much of a provider's error is read and passed on.
@@ -53,10 +53,10 @@ impl Gateway {
         let deadline = Instant::now() + self.upstream.limits.total_timeout;
         let call = Call {
             lane: Lane {
-                provider: passage.provider.id.clone(),
+                host: passage.provider.host().clone(),
+                purpose: Purpose::Provider(passage.provider.id.clone()),
                 tenant: Some(settlement.record().tenant.clone()),
             },
-            host: passage.provider.host().clone(),
             method: parts.method,
             path: target.upstream,
             headers: headers_up(&parts.headers),

@@ -21,7 +21,7 @@ use keyferry_core::{
 use tokio::{sync::Mutex, time::timeout};
 
 use super::jws::{KeySet, PublicKey};
-use crate::upstream::{Call, ForwardBody, Lane, UpstreamClient};
+use crate::upstream::{Call, ForwardBody, Lane, Purpose, UpstreamClient};
 
 /// A set is renewed when it is older than this, in seconds.
 const MAX_AGE: i64 = 600;
@@ -106,8 +106,11 @@ impl KeySets {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("keyferry"));
         let call = Call {
-            lane: Lane { provider: "jwks".parse().ok()?, tenant: Some(issuer.tenant.clone()) },
-            host: url.host().clone(),
+            lane: Lane {
+                host: url.host().clone(),
+                purpose: Purpose::KeySets,
+                tenant: Some(issuer.tenant.clone()),
+            },
             method: Method::GET,
             path: if url.path().is_empty() { "/".to_owned() } else { url.path().to_owned() },
             headers,

@@ -19,7 +19,7 @@ use super::{Gateway, parse_key, slots::PlacedKey, views::away};
 use crate::{
     http::Problem,
     telemetry::metrics,
-    upstream::{Call, ForwardBody, Lane, UpstreamError},
+    upstream::{Call, ForwardBody, Lane, Purpose, UpstreamError},
 };
 
 /// How long a test may take.
@@ -117,8 +117,11 @@ impl KeyTest {
             Dialect::Gemini => provider.upstream_path("/v1beta/models?pageSize=1"),
         };
         let call = Call {
-            lane: Lane { provider: provider.id.clone(), tenant: tenant.cloned() },
-            host: provider.host().clone(),
+            lane: Lane {
+                host: provider.host().clone(),
+                purpose: Purpose::Provider(provider.id.clone()),
+                tenant: tenant.cloned(),
+            },
             method: Method::GET,
             path,
             headers,

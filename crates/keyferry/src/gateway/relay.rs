@@ -83,8 +83,10 @@ impl Mode {
 
 enum State {
     Streaming,
-    /// All is out but the end, which waits for the row.
+    /// All is out but the end, which waits for the row: the last piece where a length was
+    /// announced, for with it the answer is whole, and else the end of the body.
     Ending {
+        last: Option<Bytes>,
         written: Option<Written>,
         patience: Pin<Box<Sleep>>,
     },
@@ -168,11 +170,17 @@ impl Relay {
             return self
                 .break_off(Code::UpstreamError, "The provider broke off in the middle of its answer.");
         }
-        self.state = State::Ending { written, patience: Box::pin(sleep(WRITE_PATIENCE)) };
+        self.state = State::Ending { last: None, written, patience: Box::pin(sleep(WRITE_PATIENCE)) };
         match &mut self.mode {
             Mode::Events { boundary, .. } => Some(boundary.rest()).filter(|rest| !rest.is_empty()),
             Mode::Bytes { .. } => None,
         }
+    }
+
+    /// The last piece of a known length.
+    fn finish_with(&mut self, data: Bytes) {
+        let (_, written) = self.settle(Some(Outcome::Ok));
+        self.state = State::Ending { last: Some(data), written, patience: Box::pin(sleep(WRITE_PATIENCE)) };
     }
 
     fn fail(&mut self, outcome: Outcome) -> Option<Bytes> {
@@ -218,6 +226,10 @@ impl Relay {
                     self.keep_waiting();
                     match self.take(data) {
                         Ok(data) if data.is_empty() => {}
+                        Ok(data) if matches!(self.mode, Mode::Bytes { .. }) && self.body.is_end_stream() => {
+                            self.finish_with(data);
+                            return Poll::Ready(None);
+                        }
                         Ok(data) => return Poll::Ready(Some(data)),
                         Err(outcome) => return Poll::Ready(self.fail(outcome)),
                     }
@@ -243,13 +255,17 @@ impl Body for Relay {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                 }
-                State::Ending { written, patience } => {
+                State::Ending { last, written, patience } => {
                     if let Some(row) = written
                         && patience.as_mut().poll(cx).is_pending()
                     {
                         let _ = ready!(Pin::new(row).poll(cx));
                     }
+                    let last = last.take();
                     this.state = State::Done;
+                    if let Some(last) = last {
+                        return Poll::Ready(Some(Ok(Frame::data(last))));
+                    }
                 }
                 State::Breaking(pause) => {
                     ready!(pause.as_mut().poll(cx));

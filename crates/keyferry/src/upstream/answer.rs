@@ -46,6 +46,8 @@ impl Body for UpstreamBody {
         match &frame {
             None => self.ended(),
             Some(Err(_)) => self.ready = None,
+            // With a length that is announced, the last piece is the end: nobody asks again.
+            Some(Ok(_)) if self.incoming.is_end_stream() => self.ended(),
             Some(Ok(_)) => {}
         }
         Poll::Ready(frame)

@@ -27,7 +27,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use keyferry_core::{net::host::ProviderHost, provider::AuthSlot};
 use keyferry_envelope::{ApiKey, Entropy};
-pub use pool::Lane;
+pub use pool::{Lane, Purpose};
 use pool::{Pool, Ready};
 pub use tls::TrustError;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -43,10 +43,8 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// One request to a provider.
 pub struct Call {
-    /// Whose connection it may use.
+    /// To which host, and whose connection it may use.
     pub lane: Lane,
-    /// The host, from the configuration.
-    pub host: ProviderHost,
     /// The method, from the operation table.
     pub method: Method,
     /// Path and query, from the operation table and the allowlists.
@@ -95,26 +93,26 @@ impl UpstreamClient {
     /// request is repeated on a fresh one only when the library says that none of it was sent.
     pub async fn send(self: &Arc<Self>, call: Call) -> Result<Response<UpstreamBody>, UpstreamError> {
         let deadline = Instant::now() + self.limits.first_byte_timeout;
-        let Call { lane, host, method, path, headers, body, key } = call;
+        let Call { lane, method, path, headers, body, key } = call;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(path).map_err(|_| UpstreamError::Injection)?;
         *request.headers_mut() = headers;
-        let authority = host.as_str().parse().map_err(|_| UpstreamError::Injection)?;
+        let authority = lane.host.as_str().parse().map_err(|_| UpstreamError::Injection)?;
         request.headers_mut().insert(header::HOST, authority);
 
         while let Some(mut ready) = self.pool.take(&lane) {
             if !matches!(timeout(AT_ONCE, ready.sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
-            metrics::upstream_connection(lane.provider.as_str(), "reused");
+            metrics::upstream_connection(lane.purpose.name(), "reused");
             match self.exchange(&mut ready, &mut request, key.as_ref(), deadline).await {
                 Ok(answer) => return Ok(self.answer(answer, lane, ready)),
                 Err(Failure::NotSent(unsent)) => request = *unsent,
                 Err(Failure::Sent(error)) => return Err(error),
             }
         }
-        let mut ready = self.open(&host, &lane).await?;
+        let mut ready = self.open(&lane).await?;
         match self.exchange(&mut ready, &mut request, key.as_ref(), deadline).await {
             Ok(answer) => Ok(self.answer(answer, lane, ready)),
             Err(Failure::NotSent(_)) => {
@@ -124,13 +122,13 @@ impl UpstreamClient {
         }
     }
 
-    async fn open(&self, host: &ProviderHost, lane: &Lane) -> Result<Ready, UpstreamError> {
-        let stream = self.dialer.dial(host).await.inspect_err(|error| {
+    async fn open(&self, lane: &Lane) -> Result<Ready, UpstreamError> {
+        let stream = self.dialer.dial(&lane.host).await.inspect_err(|error| {
             if matches!(error, UpstreamError::AddressRefused(_)) {
-                metrics::egress_denied(lane.provider.as_str());
+                metrics::egress_denied(lane.purpose.name());
             }
         })?;
-        metrics::upstream_connection(lane.provider.as_str(), "opened");
+        metrics::upstream_connection(lane.purpose.name(), "opened");
         let slot = Slot::default();
         let io = TokioIo::new(Injector::new(stream, slot.clone()));
         let (sender, connection) = http1::Builder::new()

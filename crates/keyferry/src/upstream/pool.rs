@@ -1,4 +1,4 @@
-//! Idle connections, kept by lane: a provider and a tenant.
+//! Idle connections, kept by lane: a host, what it is called for, and a tenant.
 //!
 //! Tenants never share a connection to a provider, so nothing that goes wrong on one can reach
 //! into another's answer.
@@ -10,7 +10,10 @@ use std::{
 };
 
 use hyper::client::conn::http1::SendRequest;
-use keyferry_core::id::{ProviderId, TenantId};
+use keyferry_core::{
+    id::{ProviderId, TenantId},
+    net::host::ProviderHost,
+};
 
 use super::{body::ForwardBody, inject::Slot};
 
@@ -21,13 +24,35 @@ const MAX_IDLE: usize = 1024;
 /// How long one is kept. Providers close theirs after a minute or more.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Whose connections.
+/// Whose connections, and to which host. The host is the one whose name was proven when the
+/// connection was opened: no connection ever serves another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lane {
-    /// To whom.
-    pub provider: ProviderId,
-    /// For whom; `None` for what is no tenant's, such as a key set.
+    /// To which host.
+    pub host: ProviderHost,
+    /// In whose name: a provider, or what else is called.
+    pub purpose: Purpose,
+    /// For whom; `None` for the operator.
     pub tenant: Option<TenantId>,
+}
+
+/// What a connection is for. Keys travel only on those to a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Calls to a provider.
+    Provider(ProviderId),
+    /// Key sets of issuers.
+    KeySets,
+}
+
+impl Purpose {
+    /// The name in metrics.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Provider(id) => id.as_str(),
+            Self::KeySets => "(key sets)",
+        }
+    }
 }
 
 /// A connection on which a request can be sent.
