@@ -82,9 +82,20 @@ impl AuditChain {
         Self { key }
     }
 
+    /// The head of a log without rows. A store has one from its first moment on, so that a log
+    /// that was emptied cannot pass for a new one.
+    pub fn begin(&self) -> AuditHead {
+        self.head(0, GENESIS.to_owned())
+    }
+
+    fn head(&self, seq: i64, hash: String) -> AuditHead {
+        let mac = hex(&self.key.sign(&[b"head", &seq.to_be_bytes(), hash.as_bytes()]));
+        AuditHead { seq, hash, mac }
+    }
+
     /// Gives a draft its place after `head`.
-    pub fn extend(&self, head: Option<&AuditHead>, draft: AuditDraft) -> (AuditRow, AuditHead) {
-        let (seq, prev_hash) = head.map_or((1, GENESIS), |head| (head.seq + 1, &head.hash));
+    pub fn extend(&self, head: &AuditHead, draft: AuditDraft) -> (AuditRow, AuditHead) {
+        let (seq, prev_hash) = (head.seq + 1, &head.hash);
         let mut row = AuditRow {
             seq,
             at: draft.at,
@@ -100,11 +111,7 @@ impl AuditChain {
         };
         row.hash = hash(&row);
         row.mac = hex(&self.key.sign(&[b"row", row.hash.as_bytes()]));
-        let head = AuditHead {
-            seq,
-            mac: hex(&self.key.sign(&[b"head", &seq.to_be_bytes(), row.hash.as_bytes()])),
-            hash: row.hash.clone(),
-        };
+        let head = self.head(seq, row.hash.clone());
         (row, head)
     }
 
@@ -143,7 +150,7 @@ pub enum Broken {
         found: i64,
     },
     /// The head itself is not the gateway's.
-    #[error("the log's head was changed (it says row {0})")]
+    #[error("the log's head was changed or removed (it says row {0})")]
     Head(i64),
 }
 
@@ -176,9 +183,7 @@ impl Verification<'_> {
 
     /// Compares the end with the head; answers how many rows there are.
     pub fn finish(self, head: Option<&AuditHead>) -> Result<i64, Broken> {
-        let Some(head) = head else {
-            return if self.seq == 0 { Ok(0) } else { Err(Broken::Head(0)) };
-        };
+        let head = head.ok_or(Broken::Head(0))?;
         if !self.proves(&[b"head", &head.seq.to_be_bytes(), head.hash.as_bytes()], &head.mac) {
             return Err(Broken::Head(head.seq));
         }

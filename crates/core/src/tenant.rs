@@ -30,6 +30,76 @@ pub struct Tenant {
     pub created_at: Timestamp,
 }
 
+/// What changes of a tenant; what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TenantChange {
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Which entitlements apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// The feature gate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub byok_enabled: Option<bool>,
+    /// Requests a UTC day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daily_quota: Option<u64>,
+    /// In which cases the platform's own key may serve instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallbackChange>,
+    /// A ceiling, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_micro_usd: Option<Ceiling>,
+    /// What the ceiling counts over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_period: Option<BudgetPeriod>,
+}
+
+/// A ceiling in micro-USD, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ceiling(pub Option<u64>);
+
+/// What changes of the fallback switches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "as in Fallback")]
+pub struct FallbackChange {
+    pub missing: Option<bool>,
+    pub unauthorized: Option<bool>,
+    pub rate_limited: Option<bool>,
+    pub no_credit: Option<bool>,
+    pub server_error: Option<bool>,
+}
+
+impl TenantChange {
+    /// Makes the change.
+    pub fn apply(&self, tenant: &mut Tenant) {
+        fn set<T: Clone>(field: &mut T, value: Option<&T>) {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        }
+        set(&mut tenant.name, self.name.as_ref());
+        set(&mut tenant.tier, self.tier.as_ref());
+        set(&mut tenant.byok_enabled, self.byok_enabled.as_ref());
+        set(&mut tenant.daily_quota, self.daily_quota.as_ref());
+        set(&mut tenant.budget_period, self.budget_period.as_ref());
+        if let Some(ceiling) = self.budget_micro_usd {
+            tenant.budget_micro_usd = ceiling.0;
+        }
+        if let Some(change) = &self.fallback {
+            let fallback = &mut tenant.fallback;
+            set(&mut fallback.missing, change.missing.as_ref());
+            set(&mut fallback.unauthorized, change.unauthorized.as_ref());
+            set(&mut fallback.rate_limited, change.rate_limited.as_ref());
+            set(&mut fallback.no_credit, change.no_credit.as_ref());
+            set(&mut fallback.server_error, change.server_error.as_ref());
+        }
+    }
+}
+
 /// The failure classes in which a platform key may serve a tenant's request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

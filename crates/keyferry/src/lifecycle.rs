@@ -14,15 +14,32 @@ use tokio::{
 
 use crate::http::{App, Bound};
 
-/// How long requests under way may take to end.
-pub const GRACE: Duration = Duration::from_secs(30);
+/// How long requests under way may take to end. With what follows it stays below the 30 seconds
+/// after which orchestrators kill.
+pub const GRACE: Duration = Duration::from_secs(25);
+/// For connections to be cut, and for the last rows to be written.
+const LAST_SECONDS: Duration = Duration::from_secs(2);
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Requests are taken.
+    Serving,
+    /// Requests under way end, new ones are for others. Health is still told.
+    Draining,
+    /// What is left is cut off.
+    Ending,
+}
+
+/// Where the phase is read.
+pub type Phases = watch::Receiver<Phase>;
 
 /// A program that is up.
 pub struct Running {
     /// Where it listens.
     pub addresses: Vec<String>,
     app: Arc<App>,
-    drain: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     /// Ends when the last connection has.
     alive: mpsc::Receiver<()>,
     listeners: Vec<JoinHandle<()>>,
@@ -37,14 +54,14 @@ impl Running {
         recording: JoinHandle<()>,
         chores: Vec<JoinHandle<()>>,
     ) -> Self {
-        let (drain, draining) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Serving);
         let (alive, all_gone) = mpsc::channel(1);
         let addresses = bound.iter().map(|bound| bound.address.clone()).collect();
         let listeners = bound
             .into_iter()
-            .map(|bound| tokio::spawn(bound.serve(Arc::clone(&app), draining.clone(), alive.clone())))
+            .map(|bound| tokio::spawn(bound.serve(Arc::clone(&app), phases.clone(), alive.clone())))
             .collect();
-        Self { addresses, app, drain, alive: all_gone, listeners, recording, chores }
+        Self { addresses, app, phase, alive: all_gone, listeners, recording, chores }
     }
 
     /// Runs until a signal says to stop, then drains. A second signal stops at once.
@@ -67,20 +84,20 @@ impl Running {
     /// Stops taking requests, lets those under way end, and writes the last rows.
     pub async fn drain(mut self, grace: Duration) {
         self.app.health.draining.store(true, Ordering::Relaxed);
-        let _ = self.drain.send(true);
-        for listener in self.listeners {
-            let _ = listener.await;
-        }
+        let _ = self.phase.send(Phase::Draining);
         if timeout(grace, self.alive.recv()).await.is_err() {
             tracing::warn!(event = "connections_cut", "some requests did not end within the grace time");
         }
-        for chore in self.chores {
-            chore.abort();
-            let _ = chore.await;
+        // What is cut off settles on its way out, so the recorder must still be there.
+        let _ = self.phase.send(Phase::Ending);
+        let _ = timeout(LAST_SECONDS, self.alive.recv()).await;
+        for task in self.listeners.into_iter().chain(self.chores) {
+            task.abort();
+            let _ = task.await;
         }
         // The recorder ends when nobody can hand in rows any more.
         drop(self.app);
-        if timeout(Duration::from_secs(5), self.recording).await.is_err() {
+        if timeout(LAST_SECONDS, self.recording).await.is_err() {
             tracing::error!(event = "usage_lost", "some usage rows could not be written before the end");
         }
     }

@@ -38,19 +38,19 @@ const MIN_OPERATOR_TOKEN: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data folder cannot be made.
-    #[error("data_dir: {0} cannot be used: {1}")]
-    DataDir(String, std::io::Error),
+    #[error("data_dir: {0} cannot be used")]
+    DataDir(String, #[source] std::io::Error),
     /// The master secret cannot be used.
-    #[error("kms: {0}")]
+    #[error("kms")]
     Root(#[from] RootError),
     /// The database cannot be used.
-    #[error("storage: {0}")]
+    #[error("storage")]
     Store(#[from] StoreError),
     /// The extra certificate authority cannot be used.
-    #[error("upstream.extra_ca: {0}")]
+    #[error("upstream.extra_ca")]
     Trust(#[from] TrustError),
     /// A listener cannot be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     Bind(#[from] BindError),
     /// The operator's token is too easy to guess.
     #[error("KEYFERRY_OPERATOR_TOKEN: needs at least {MIN_OPERATOR_TOKEN} characters")]
@@ -118,13 +118,14 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         operators,
     });
     let health = Arc::new(Health { store: Arc::clone(&store), counters, draining: AtomicBool::new(false) });
+    let stalls = tokio::spawn(gateway.watch_stalls());
     let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics });
 
     let mut bound = Vec::with_capacity(config.listeners.len());
     for (index, listener) in config.listeners.iter().enumerate() {
         bound.push(http::bind(index, listener).await?);
     }
-    let chores = vec![tokio::spawn(upstream.sweep()), tokio::spawn(destroy_overlapped(store, clock))];
+    let chores = vec![stalls, tokio::spawn(upstream.sweep()), tokio::spawn(destroy_overlapped(store, clock))];
     Ok(Started { running: Running::new(app, bound, recording, chores), new_operator_token })
 }
 

@@ -13,7 +13,7 @@ use crate::{
     id::{CredentialId, IssuerId, TenantId, TokenId},
     issuer::Issuer,
     record::UsageRecord,
-    tenant::Tenant,
+    tenant::{Tenant, TenantChange},
     time::Timestamp,
     token::{Token, TokenHash},
 };
@@ -203,8 +203,13 @@ pub trait Store: Send + Sync {
     async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, StoreError>;
     /// All tenants, by id.
     async fn tenants(&self, page: &PageRequest) -> Result<Page<Tenant>, StoreError>;
-    /// Writes a changed tenant.
-    async fn update_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError>;
+    /// Changes a tenant; reading and writing are one transaction. Answers what it is now.
+    async fn update_tenant(
+        &self,
+        id: &TenantId,
+        change: &TenantChange,
+        audit: AuditDraft,
+    ) -> Result<Tenant, StoreError>;
     /// Removes a tenant, destroys its keys and revokes its tokens. Usage and audit rows stay.
     async fn delete_tenant(&self, id: &TenantId, audit: AuditDraft) -> Result<(), StoreError>;
 

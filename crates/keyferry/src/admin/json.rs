@@ -42,6 +42,10 @@ impl<S: Send + Sync> FromRequest<S> for Json {
 impl Json {
     /// Reads the body; `shape` is what the refusal shows.
     pub(super) fn read<'a, T: Deserialize<'a>>(&'a self, shape: &str) -> Result<T, Failure> {
+        // The derived readers would take a list too, by position.
+        if !self.0.trim_ascii_start().starts_with(b"{") {
+            return Err(Failure::invalid(format!("The body must be a JSON object of the form {shape}.")));
+        }
         serde_json::from_slice(&self.0).map_err(|error| {
             let at = format!("line {}, column {}", error.line(), error.column());
             Failure::invalid(format!("The body must be JSON of the form {shape} (it is not at {at})."))

@@ -14,6 +14,7 @@ mod page;
 mod problem;
 mod rows;
 mod tenants;
+mod text;
 mod tokens;
 mod usage;
 

@@ -75,7 +75,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             // The parser quotes what it does not understand, and that may be a key.
-            eprintln!("{}", String::from_utf8_lossy(&mask::scrub(error.to_string().as_bytes(), None)));
+            eprintln!("{}", masked(&error.to_string()));
             return ExitCode::from(2);
         }
         Err(help) => {
@@ -101,10 +101,15 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keyferry: {error:#}");
+            eprintln!("keyferry: {}", masked(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Text without what looks like a key: messages quote what they are about.
+fn masked(text: &str) -> String {
+    String::from_utf8_lossy(&mask::scrub(text.as_bytes(), None)).into_owned()
 }
 
 /// A runtime for commands that need one.

@@ -7,7 +7,7 @@ use keyferry_core::limits::Rate;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::span::Span;
+use super::{scalar::from_text, span::Span};
 
 /// keyferry's configuration.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -144,20 +144,28 @@ pub struct Price {
 #[serde(deny_unknown_fields, default)]
 pub struct Byok {
     /// The kill switch: `false` beats everything.
+    #[serde(deserialize_with = "from_text")]
     pub enabled: bool,
     /// Requests a tenant may make on a UTC day, unless its operator says otherwise.
+    #[serde(deserialize_with = "from_text")]
     pub daily_quota: u64,
     /// Whether stored keys serve.
+    #[serde(deserialize_with = "from_text")]
     pub held: bool,
     /// Whether keys may come with a request.
+    #[serde(deserialize_with = "from_text")]
     pub carried: bool,
     /// The legacy session mode. Not part of this version: requests that use it are refused.
+    #[serde(deserialize_with = "from_text")]
     pub session: bool,
     /// Sealed keys. Not part of this version: requests that use them are refused.
+    #[serde(deserialize_with = "from_text")]
     pub sealed: bool,
     /// How often a sealed key may be used. No effect in this version.
+    #[serde(deserialize_with = "from_text")]
     pub sealed_max_uses: u32,
     /// How long a job's key is kept. No effect in this version.
+    #[serde(deserialize_with = "from_text")]
     pub cache_ttl_seconds: u32,
 }
 
@@ -274,6 +282,7 @@ pub struct Upstream {
     /// The whole exchange.
     pub total_timeout: Span,
     /// The longest answer that is not a stream, in bytes.
+    #[serde(deserialize_with = "from_text")]
     pub max_response_bytes: usize,
     /// A further certificate authority to trust for providers, a PEM file.
     pub extra_ca: Option<PathBuf>,
@@ -307,6 +316,6 @@ pub struct Dial {
     /// The address, `127.0.0.1:9443`.
     pub address: String,
     /// Without TLS: development only, warned about, refused in production.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "from_text")]
     pub plaintext: bool,
 }

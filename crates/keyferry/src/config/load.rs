@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use keyferry_core::mask;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,18 +25,52 @@ fn parse(text: &str, name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(File::default());
     }
-    let mut tree: Value = serde_saphyr::from_str(text)
-        .map_err(|error| ConfigError::at(name, format!("is not valid YAML: {error}")))?;
+    let mut tree: Value =
+        serde_saphyr::from_str(text).map_err(|error| ConfigError::at(name, not_yaml(&error)))?;
+    no_lists_for_mappings(&tree, "")?;
     env::interpolate(&mut tree, "", env)?;
     let mut track = serde_path_to_error::Track::new();
     let reader = serde_path_to_error::Deserializer::new(tree, &mut track);
     File::deserialize(reader).map_err(|error| {
         let path = track.path().to_string();
         let path = if path == "." { name.to_owned() } else { path };
-        // The library quotes wrong values, and a key may stand in the wrong place.
-        let message = error.to_string();
-        ConfigError::at(path, String::from_utf8_lossy(&mask::scrub(message.as_bytes(), None)))
+        ConfigError::at(path, error)
     })
+}
+
+/// Where the YAML goes wrong, without the text around it that the library quotes.
+fn not_yaml(error: &serde_saphyr::Error) -> String {
+    match error.location() {
+        Some(at) => format!("is not valid YAML at line {}, column {}", at.line(), at.column()),
+        None => "is not valid YAML".to_owned(),
+    }
+}
+
+/// The places where a list belongs. Elsewhere the derived readers would take one for a mapping, by
+/// position.
+fn no_lists_for_mappings(value: &Value, path: &str) -> Result<(), ConfigError> {
+    match value {
+        Value::Array(items) => {
+            let last = path.rsplit('.').next().unwrap_or_default();
+            let last = last.split('[').next().unwrap_or_default();
+            if !["listeners", "resources", "dial", "nameservers", "candidates"].contains(&last) {
+                let path = if path.is_empty() { "the file" } else { path };
+                return Err(ConfigError::at(path, "is a list, but a list does not belong here"));
+            }
+            for (at, item) in items.iter().enumerate() {
+                no_lists_for_mappings(item, &format!("{path}[{at}]"))?;
+                if item.is_array() {
+                    return Err(ConfigError::at(format!("{path}[{at}]"), "is a list within a list"));
+                }
+            }
+            Ok(())
+        }
+        Value::Object(fields) => fields.iter().try_for_each(|(name, field)| {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            no_lists_for_mappings(field, &path)
+        }),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ mod checked;
 mod env;
 pub mod file;
 mod load;
+mod scalar;
 mod span;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use checked::check;
-use keyferry_core::{admission::Policy, net::host::ProviderHost, provider::Providers};
+use keyferry_core::{admission::Policy, mask, net::host::ProviderHost, provider::Providers};
 pub use load::{load, read_file};
 
 /// What is wrong with a configuration, and where.
@@ -27,7 +28,9 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn at(path: impl Into<String>, message: impl ToString) -> Self {
-        Self { path: path.into(), message: message.to_string() }
+        // Both may quote what was written, and a key may stand in the wrong place.
+        let masked = |text: String| String::from_utf8_lossy(&mask::scrub(text.as_bytes(), None)).into_owned();
+        Self { path: masked(path.into()), message: masked(message.to_string()) }
     }
 }
 

@@ -9,11 +9,30 @@ mod vault;
 
 use std::sync::Arc;
 
-use keyferry_core::audit::AuditChain;
-use keyferry_envelope::{Entropy, LocalRoot};
+use keyferry_core::{audit::AuditChain, token};
+use keyferry_envelope::{ApiKey, Entropy, InvalidApiKey, LocalRoot, SecretBytes};
 pub use root::{RootError, load_root};
 pub use unseal::{KeyUnreadable, Unsealer};
 pub use vault::Vault;
+
+/// Why a secret is no provider's key.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAKey {
+    /// It is the gateway's own token: sent on, it would be the provider's to use.
+    #[error("A gateway token stands where a provider's key belongs.")]
+    GatewayToken,
+    /// It has the wrong form.
+    #[error("{0}")]
+    Form(#[from] InvalidApiKey),
+}
+
+/// Takes a secret for a provider's key, wherever it came from.
+pub fn provider_key(secret: SecretBytes) -> Result<ApiKey, NotAKey> {
+    if token::looks_like_token(secret.expose()) {
+        return Err(NotAKey::GatewayToken);
+    }
+    Ok(ApiKey::parse(secret)?)
+}
 
 /// All capabilities over one root, made together so that nobody can make more.
 pub struct Custody {

@@ -15,14 +15,14 @@ use crate::config::MasterSecret;
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     /// The file cannot be read or made.
-    #[error("the master secret's file {0} cannot be used: {1}")]
-    Io(String, std::io::Error),
+    #[error("the master secret's file {0} cannot be used")]
+    Io(String, #[source] std::io::Error),
     /// Others may read the file.
     #[error("the master secret's file {0} has mode {1:04o}: others may read it. Run: chmod 600 {0}")]
     Mode(String, u32),
     /// The file does not hold a master secret.
-    #[error("the master secret's file {0}: {1}")]
-    Invalid(String, InvalidMasterSecret),
+    #[error("the master secret's file {0} is wrong")]
+    Invalid(String, #[source] InvalidMasterSecret),
     /// There is a database that an absent secret sealed.
     #[error(
         "the master secret's file {0} is missing, but there is a database. \

@@ -9,7 +9,6 @@ use bytes::{Bytes, BytesMut};
 use http::{header, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use keyferry_core::{
     body::{self, RequestFacts},
     code::Code,
@@ -18,7 +17,10 @@ use keyferry_core::{
 use tokio::time::timeout;
 
 use super::room::{Held, Room};
-use crate::{http::Problem, upstream::ForwardBody};
+use crate::{
+    http::{ClientBody, Problem},
+    upstream::ForwardBody,
+};
 
 /// The longest JSON body.
 const MAX_JSON: usize = 10 * 1024 * 1024;
@@ -40,7 +42,7 @@ pub(super) struct ReadBody {
 
 enum Content {
     Whole(Bytes),
-    Upload(Incoming),
+    Upload(ClientBody),
 }
 
 impl ReadBody {
@@ -79,7 +81,7 @@ pub(super) async fn read(
     room: &Room,
     operation: &Operation,
     parts: &Parts,
-    incoming: Incoming,
+    incoming: ClientBody,
 ) -> Result<ReadBody, Problem> {
     let started = Instant::now();
     let declared = incoming.size_hint().exact();
@@ -114,7 +116,7 @@ pub(super) async fn read(
 }
 
 async fn collect(
-    mut incoming: Incoming,
+    mut incoming: ClientBody,
     limit: usize,
     declared: Option<u64>,
     held: &mut Held,

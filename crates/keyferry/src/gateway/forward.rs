@@ -24,7 +24,7 @@ use super::{
     body::ReadBody,
     path::Target,
     record::{WRITE_PATIENCE, Written},
-    relay::{Mode, Relay, StreamEnd},
+    relay::{Flow, Mode, Relay, StreamEnd},
     settle::Settlement,
     slots::PlacedKey,
 };
@@ -177,7 +177,8 @@ impl Gateway {
     ) -> Response<AnswerBody> {
         let end = StreamEnd::of(passage.provider, passage.operation, &head.headers);
         let mode = Mode::events(passage.provider.dialect, passage.operation.metered, end);
-        let relay = Relay::new(mode, body, settlement, self.upstream.limits.idle_timeout, deadline);
+        let flow = Flow::new(mode, body, settlement, self.upstream.limits.idle_timeout, deadline);
+        let relay = Relay::new(flow, &self.stalls);
         let mut answer = Response::new(AnswerBody::Relay(Box::pin(relay)));
         *answer.status_mut() = head.status;
         let headers = answer.headers_mut();
@@ -204,8 +205,9 @@ impl Gateway {
         if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
             return failed(passage, settlement, &too_large(limit)).await;
         }
-        let relay =
-            Relay::new(Mode::bytes(limit), body, settlement, self.upstream.limits.idle_timeout, deadline);
+        let flow =
+            Flow::new(Mode::bytes(limit), body, settlement, self.upstream.limits.idle_timeout, deadline);
+        let relay = Relay::new(flow, &self.stalls);
         let mut answer = Response::new(AnswerBody::Relay(Box::pin(relay)));
         *answer.status_mut() = head.status;
         *answer.headers_mut() = headers_down(&head.headers);

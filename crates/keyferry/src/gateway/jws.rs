@@ -6,7 +6,8 @@
 use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use keyferry_core::issuer::Algorithm;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// Keys in one set.
 const MAX_KEYS: usize = 32;
@@ -68,39 +69,60 @@ pub enum KeySetRefused {
 #[derive(Deserialize)]
 struct RawSet<'a> {
     #[serde(borrow)]
-    keys: Vec<RawKey<'a>>,
+    keys: Vec<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// A key's public members. Whatever else stands in a key is not read, and not kept.
+#[derive(Deserialize, Serialize)]
 struct RawKey<'a> {
     kty: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     kid: Option<String>,
-    #[serde(rename = "use")]
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     usage: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     alg: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     crv: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     x: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     y: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     n: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     e: Option<&'a str>,
 }
 
 impl KeySet {
     /// Reads the keys of one algorithm out of a set; others are passed over.
     pub fn read(text: &[u8], algorithm: Algorithm) -> Result<Self, KeySetRefused> {
-        let raw: RawSet<'_> = serde_json::from_slice(text).map_err(|_| KeySetRefused::Malformed)?;
+        Self::read_raw(text, algorithm)
+            .map(|usable| Self(usable.into_iter().map(|(raw, public)| (raw.kid.clone(), public)).collect()))
+    }
+
+    /// The set with nothing in it but the public members of the keys of one algorithm.
+    pub fn reduced(text: &[u8], algorithm: Algorithm) -> Result<String, KeySetRefused> {
+        let usable = Self::read_raw(text, algorithm)?;
+        let keys: Vec<&RawKey<'_>> = usable.iter().map(|(raw, _)| raw).collect();
+        Ok(serde_json::json!({"keys": keys}).to_string())
+    }
+
+    fn read_raw(text: &[u8], algorithm: Algorithm) -> Result<Vec<(RawKey<'_>, PublicKey)>, KeySetRefused> {
+        let raw: RawSet<'_> = object(text).ok_or(KeySetRefused::Malformed)?;
         if raw.keys.len() > MAX_KEYS {
             return Err(KeySetRefused::TooMany);
         }
-        let mut keys: Vec<(Option<String>, PublicKey)> = Vec::new();
-        for key in &raw.keys {
-            let Some(public) = key.public(algorithm) else { continue };
-            if keys.iter().any(|(kid, _)| *kid == key.kid) {
+        let mut keys: Vec<(RawKey<'_>, PublicKey)> = Vec::new();
+        for raw in raw.keys {
+            let raw: RawKey<'_> = object(raw.get().as_bytes()).ok_or(KeySetRefused::Malformed)?;
+            let Some(public) = raw.public(algorithm) else { continue };
+            if keys.iter().any(|(other, _)| other.kid == raw.kid) {
                 return Err(KeySetRefused::Ambiguous);
             }
-            keys.push((key.kid.clone(), public));
+            keys.push((raw, public));
         }
-        if keys.is_empty() { Err(KeySetRefused::NoneUsable) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err(KeySetRefused::NoneUsable) } else { Ok(keys) }
     }
 
     /// The key of an id. Without an id the set must have exactly one key.
@@ -133,6 +155,11 @@ impl RawKey<'_> {
             _ => None,
         }
     }
+}
+
+/// A JSON object. The derived readers would take a list too, by position.
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
+    text.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(text).ok()).flatten()
 }
 
 fn bytes(text: &str, len: usize) -> Option<Vec<u8>> {

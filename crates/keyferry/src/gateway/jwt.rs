@@ -14,7 +14,7 @@ use keyferry_core::{
 };
 use serde::{Deserialize, Deserializer, de};
 
-use super::jws::{PublicKey, decode};
+use super::jws::{PublicKey, decode, object};
 
 /// The longest token, in bytes.
 const MAX_BYTES: usize = 8 * 1024;
@@ -121,8 +121,8 @@ impl<'t> Unverified<'t> {
         Some(Self {
             signed: signed.as_bytes(),
             signature: decode(signature).filter(|bytes| !bytes.is_empty())?,
-            header: serde_json::from_slice(&decode(header)?).ok()?,
-            claims: serde_json::from_slice(&decode(claims)?).ok()?,
+            header: object(&decode(header)?)?,
+            claims: object(&decode(claims)?)?,
         })
     }
 

@@ -23,6 +23,7 @@ mod room;
 mod settle;
 mod slots;
 mod sse;
+mod stalls;
 mod views;
 
 use std::{sync::Arc, time::Instant};
@@ -45,7 +46,7 @@ pub use relay::Relay;
 
 use self::{authenticate::Authenticator, settle::Settlement, slots::Presented, views::Views};
 use crate::{
-    custody::Unsealer,
+    custody::{Unsealer, provider_key},
     http::{AnswerBody, Clean, Form, Problem},
     telemetry::metrics,
     upstream::UpstreamClient,
@@ -63,6 +64,7 @@ pub struct Gateway {
     upstream: Arc<UpstreamClient>,
     recorder: Recorder,
     bodies: room::Room,
+    stalls: stalls::Stalls,
 }
 
 /// The parts a gateway is made of.
@@ -103,7 +105,13 @@ impl Gateway {
             upstream: parts.upstream,
             recorder: parts.recorder,
             bodies: room::Room::default(),
+            stalls: stalls::Stalls::default(),
         })
+    }
+
+    /// Ends answers that do not flow, for ever.
+    pub fn watch_stalls(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.stalls.clone().run()
     }
 
     /// The configured providers.
@@ -182,5 +190,6 @@ impl Gateway {
 /// Reads a key that a client sent.
 fn parse_key(value: &[u8]) -> Result<Arc<ApiKey>, Problem> {
     let secret = keyferry_envelope::SecretBytes::new(value.to_vec());
-    ApiKey::parse(secret).map(Arc::new).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))
+    let key = provider_key(secret).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
+    Ok(Arc::new(key))
 }

@@ -1,4 +1,6 @@
 //! Which operation a path means, and which path upstream that is.
+//!
+//! Refusals quote nothing of the address: a key that was pasted into it must not come back.
 
 use http::Method;
 use keyferry_core::{
@@ -30,7 +32,10 @@ pub(super) fn find<'p>(
     let Some(Matched { operation, model }) = operation::find(provider.dialect, method.as_str(), below) else {
         return Err(Problem::new(
             Code::UnknownOperation,
-            format!("The provider {} has no operation {method} {below} here.", provider.id),
+            format!(
+                "The provider {} has no such operation here. Check the method and the path.",
+                provider.id
+            ),
         ));
     };
     let mut upstream = provider.upstream_path(below);
@@ -39,7 +44,7 @@ pub(super) fn find<'p>(
         if !operation.query.contains(&name) {
             return Err(Problem::new(
                 Code::InvalidRequest,
-                format!("The query parameter '{name}' is not known for this operation."),
+                "A query parameter is not known for this operation.",
             ));
         }
         upstream.push(separator);

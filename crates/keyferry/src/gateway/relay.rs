@@ -7,6 +7,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -24,11 +25,15 @@ use super::{
     record::{WRITE_PATIENCE, Written},
     settle::Settlement,
     sse::Boundary,
+    stalls::Stalls,
 };
 use crate::{http::Problem, upstream::UpstreamBody};
 
 /// Between an error event and the break of the connection, so that the event is out first.
 const FLUSH: Duration = Duration::from_millis(50);
+
+/// How long a client may take nothing of an answer.
+const STALL: Duration = Duration::from_secs(60);
 
 /// A stream broke off after it had begun. The client sees a body that does not end.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +88,13 @@ impl Mode {
 
 enum State {
     Streaming,
-    /// All is out but the end, which waits for the row: the last piece where a length was
-    /// announced, for with it the answer is whole, and else the end of the body.
+    /// All is out but the end, which waits for the row.
     Ending {
+        /// What is still to go out: the last piece where a length was announced, or the error
+        /// event of a stream that was cut.
         last: Option<Bytes>,
+        /// Whether the body must not end well.
+        broken: bool,
         written: Option<Written>,
         patience: Pin<Box<Sleep>>,
     },
@@ -96,18 +104,41 @@ enum State {
 }
 
 /// A provider's answer on its way to the client.
-pub struct Relay {
+pub struct Relay(Arc<Mutex<Flow>>);
+
+/// The same, shared with whoever watches that it flows.
+pub(super) struct Flow {
     mode: Mode,
-    body: UpstreamBody,
+    /// Gone once the provider has nothing more to say, or is no longer listened to.
+    body: Option<UpstreamBody>,
     settlement: Option<Settlement>,
     request_id: RequestId,
     state: State,
     idle: Pin<Box<Sleep>>,
     idle_timeout: Duration,
     deadline: Instant,
+    /// Since when a piece is out and nobody has asked for the next.
+    handed_out: Option<Instant>,
 }
 
 impl Relay {
+    pub(super) fn new(flow: Flow, stalls: &Stalls) -> Self {
+        let flow = Arc::new(Mutex::new(flow));
+        stalls.watch(&flow);
+        Self(flow)
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The length that is announced to the client.
+    pub fn size_hint(&self) -> SizeHint {
+        self.flow().announced()
+    }
+}
+
+impl Flow {
     pub(super) fn new(
         mode: Mode,
         body: UpstreamBody,
@@ -119,12 +150,13 @@ impl Relay {
         Self {
             request_id: settlement.record().request_id.clone(),
             mode,
-            body,
+            body: Some(body),
             settlement: Some(settlement),
             state: State::Streaming,
             idle,
             idle_timeout,
             deadline,
+            handed_out: None,
         }
     }
 
@@ -164,76 +196,137 @@ impl Relay {
         (ended, settlement.end(outcome))
     }
 
+    /// The provider is done.
     fn finish(&mut self) -> Option<Bytes> {
         let (ended, written) = self.settle(None);
         if !ended {
-            return self
-                .break_off(Code::UpstreamError, "The provider broke off in the middle of its answer.");
+            self.break_off(
+                written,
+                Code::UpstreamError,
+                "The provider broke off in the middle of its answer.",
+            );
+            return None;
         }
-        self.state = State::Ending { last: None, written, patience: Box::pin(sleep(WRITE_PATIENCE)) };
+        self.end(None, false, written);
         match &mut self.mode {
             Mode::Events { boundary, .. } => Some(boundary.rest()).filter(|rest| !rest.is_empty()),
             Mode::Bytes { .. } => None,
         }
     }
 
-    /// The last piece of a known length.
-    fn finish_with(&mut self, data: Bytes) {
-        let (_, written) = self.settle(Some(Outcome::Ok));
-        self.state = State::Ending { last: Some(data), written, patience: Box::pin(sleep(WRITE_PATIENCE)) };
+    fn end(&mut self, last: Option<Bytes>, broken: bool, written: Option<Written>) {
+        self.body = None;
+        self.state = State::Ending { last, broken, written, patience: Box::pin(sleep(WRITE_PATIENCE)) };
     }
 
-    fn fail(&mut self, outcome: Outcome) -> Option<Bytes> {
+    fn fail(&mut self, outcome: Outcome) {
         tracing::warn!(event = "stream_broken", outcome = outcome.as_str(), request_id = %self.request_id);
-        let _ = self.settle(Some(outcome));
-        match outcome {
-            Outcome::Timeout => {
-                self.break_off(Code::UpstreamTimeout, "The provider sent nothing for too long.")
-            }
-            _ => self.break_off(Code::UpstreamError, "The provider broke off in the middle of its answer."),
-        }
+        let (_, written) = self.settle(Some(outcome));
+        let (code, message) = match outcome {
+            Outcome::Timeout => (Code::UpstreamTimeout, "The provider sent nothing for too long."),
+            _ => (Code::UpstreamError, "The provider broke off in the middle of its answer."),
+        };
+        self.break_off(written, code, message);
     }
 
     /// An error event where one can be read, then a break: a stream that was cut must never look
     /// whole.
-    fn break_off(&mut self, code: Code, message: &str) -> Option<Bytes> {
+    fn break_off(&mut self, written: Option<Written>, code: Code, message: &str) {
         let event = match &self.mode {
             Mode::Events { dialect, boundary, .. } if boundary.is_clean() => {
                 Some(Problem::new(code, message).event(*dialect, self.request_id.as_str()))
             }
             _ => None,
         };
-        let pause = if event.is_some() { FLUSH } else { Duration::ZERO };
-        self.state = State::Breaking(Box::pin(sleep(pause)));
-        event
+        self.end(event, true, written);
     }
 
+    /// Ends a flow whose client takes nothing, or whose time is up while it does not. The library
+    /// asks for no more then, so nothing in here would notice.
+    pub(super) fn check(&mut self, now: Instant) {
+        let stalled = self.handed_out.is_some_and(|since| now >= since + STALL);
+        if matches!(self.state, State::Streaming) && (stalled || now >= self.deadline) {
+            let outcome = if stalled { Outcome::Cancelled } else { Outcome::Timeout };
+            self.fail(outcome);
+        }
+    }
+
+    /// A piece that goes on; none when the state has changed.
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        loop {
-            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+        while let Some(body) = &mut self.body {
+            let frame = match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
                     ready!(self.idle.as_mut().poll(cx));
-                    return Poll::Ready(self.fail(Outcome::Timeout));
+                    self.fail(Outcome::Timeout);
+                    break;
                 }
             };
             match frame {
                 None => return Poll::Ready(self.finish()),
-                Some(Err(_)) => return Poll::Ready(self.fail(Outcome::Cut)),
+                Some(Err(_)) => self.fail(Outcome::Cut),
                 Some(Ok(frame)) => {
                     // Providers' trailers do not pass.
                     let Ok(data) = frame.into_data() else { continue };
                     self.keep_waiting();
                     match self.take(data) {
                         Ok(data) if data.is_empty() => {}
-                        Ok(data) if matches!(self.mode, Mode::Bytes { .. }) && self.body.is_end_stream() => {
-                            self.finish_with(data);
-                            return Poll::Ready(None);
+                        Ok(data) if self.is_last() => {
+                            let (_, written) = self.settle(Some(Outcome::Ok));
+                            self.end(Some(data), false, written);
                         }
                         Ok(data) => return Poll::Ready(Some(data)),
-                        Err(outcome) => return Poll::Ready(self.fail(outcome)),
+                        Err(outcome) => self.fail(outcome),
                     }
                 }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// Whether the piece that just came is the last of a length that is announced to the client:
+    /// with it the answer is whole, and nobody asks for more.
+    fn is_last(&self) -> bool {
+        matches!(self.mode, Mode::Bytes { .. }) && self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn announced(&self) -> SizeHint {
+        match (&self.mode, &self.body) {
+            (Mode::Bytes { .. }, Some(body)) => body.size_hint(),
+            // A length that is promised must be kept, and a stream that is cut gets one more event.
+            _ => SizeHint::default(),
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokeOff>>> {
+        self.handed_out = None;
+        loop {
+            match &mut self.state {
+                State::Streaming => {
+                    if let Some(data) = ready!(self.poll_stream(cx)) {
+                        self.handed_out = Some(Instant::now());
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                State::Ending { last, broken, written, patience } => {
+                    if let Some(row) = written
+                        && patience.as_mut().poll(cx).is_pending()
+                    {
+                        let _ = ready!(Pin::new(row).poll(cx));
+                    }
+                    let (last, broken) = (last.take(), *broken);
+                    let pause = if last.is_some() { FLUSH } else { Duration::ZERO };
+                    self.state = if broken { State::Breaking(Box::pin(sleep(pause))) } else { State::Done };
+                    if let Some(last) = last {
+                        return Poll::Ready(Some(Ok(last)));
+                    }
+                }
+                State::Breaking(pause) => {
+                    ready!(pause.as_mut().poll(cx));
+                    self.state = State::Done;
+                    return Poll::Ready(Some(Err(BrokeOff)));
+                }
+                State::Done => return Poll::Ready(None),
             }
         }
     }
@@ -247,47 +340,14 @@ impl Body for Relay {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
-        let this = self.get_mut();
-        loop {
-            match &mut this.state {
-                State::Streaming => {
-                    if let Some(data) = ready!(this.poll_stream(cx)) {
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                }
-                State::Ending { last, written, patience } => {
-                    if let Some(row) = written
-                        && patience.as_mut().poll(cx).is_pending()
-                    {
-                        let _ = ready!(Pin::new(row).poll(cx));
-                    }
-                    let last = last.take();
-                    this.state = State::Done;
-                    if let Some(last) = last {
-                        return Poll::Ready(Some(Ok(Frame::data(last))));
-                    }
-                }
-                State::Breaking(pause) => {
-                    ready!(pause.as_mut().poll(cx));
-                    this.state = State::Done;
-                    return Poll::Ready(Some(Err(BrokeOff)));
-                }
-                State::Done => return Poll::Ready(None),
-            }
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.mode {
-            // A length that is promised must be kept, and a stream that is cut gets one more event.
-            Mode::Events { .. } => SizeHint::default(),
-            Mode::Bytes { .. } => self.body.size_hint(),
-        }
+        self.flow().poll_frame(cx).map_ok(Frame::data)
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.settle(Some(Outcome::Cancelled));
+        let mut flow = self.flow();
+        flow.settle(Some(Outcome::Cancelled));
+        flow.body = None;
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use keyferry_core::{
     admission::KeyChoice,
+    mask,
     meter::Metered,
     record::{Outcome, UsageRecord},
     time::Timestamp,
@@ -50,7 +51,7 @@ impl Settlement {
                 tenant: admitted.caller.tenant().clone(),
                 caller: admitted.caller.name().to_owned(),
                 provider: passage.provider.id.clone(),
-                model: model.map(str::to_owned),
+                model: model.map(recordable),
                 operation: passage.operation.name,
                 credential: admitted.admission.key.mode(),
                 credential_id,
@@ -87,7 +88,7 @@ impl Settlement {
             self.record.usage.input = estimate_tokens(self.request_bytes);
         }
         if let Some(model) = metered.model {
-            self.record.model = Some(model);
+            self.record.model = Some(recordable(&model));
         }
     }
 
@@ -107,6 +108,11 @@ impl Settlement {
             overhead_us = record.overhead_us);
         Some(permit.write(record.clone()))
     }
+}
+
+/// A model's name as it may be kept: a key that was pasted in its place must not stand in usage rows.
+fn recordable(model: &str) -> String {
+    String::from_utf8_lossy(&mask::scrub(model.as_bytes(), None)).into_owned()
 }
 
 impl Drop for Settlement {

@@ -9,7 +9,6 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    sync::watch,
     time::timeout,
 };
 
@@ -18,7 +17,11 @@ use super::{
     ingress::{GuardedIo, MAX_HEAD, Shared},
     route::{App, ClientAddr},
 };
-use crate::{config::Resources, telemetry::metrics};
+use crate::{
+    config::Resources,
+    lifecycle::{Phase, Phases},
+    telemetry::metrics,
+};
 
 /// What HTTP/2 begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,8 +33,10 @@ pub(super) struct Served {
     pub(super) app: Arc<App>,
     pub(super) serves: Resources,
     pub(super) client: ClientAddr,
-    /// Turns true when no new request should be taken.
-    pub(super) drain: watch::Receiver<bool>,
+    /// From which phase on no new request is taken.
+    pub(super) until: Phase,
+    /// The phase.
+    pub(super) phases: Phases,
 }
 
 impl Served {
@@ -41,11 +46,11 @@ impl Served {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let _connected = metrics::connected();
-        let mut drain = self.drain.clone();
+        let (until, mut phases) = (self.until, self.phases.clone());
         let first = tokio::select! {
             first = timeout(FIRST_BYTES, first_bytes(&mut io)) => first,
             // Nothing was asked yet, so nothing is cut off.
-            _ = drain.wait_for(|draining| *draining) => return,
+            _ = phases.wait_for(|phase| *phase >= until) => return,
         };
         let early = match first {
             Ok(Ok(early)) if !early.is_empty() => early,
@@ -79,7 +84,7 @@ impl Served {
             .max_buf_size(4 * MAX_HEAD)
             .half_close(false)
             .serve_connection(TokioIo::new(guarded), service);
-        drive(connection, |connection| connection.graceful_shutdown(), self.drain.clone()).await;
+        drive(connection, |connection| connection.graceful_shutdown(), self.until, self.phases.clone()).await;
     }
 
     async fn http2<T>(self, io: Rewound<T>)
@@ -102,22 +107,27 @@ impl Served {
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
             .serve_connection(TokioIo::new(io), service);
-        drive(connection, |connection| connection.graceful_shutdown(), self.drain.clone()).await;
+        drive(connection, |connection| connection.graceful_shutdown(), self.until, self.phases.clone()).await;
     }
 }
 
-/// Drives a connection to its end; when the drain begins, it takes no new request.
+/// Drives a connection to its end; from a phase on it takes no new request, and with the last one
+/// it is cut off.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     shut_down: impl FnOnce(Pin<&mut C>),
-    mut drain: watch::Receiver<bool>,
+    until: Phase,
+    mut phases: Phases,
 ) {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return log_end(ended),
-        _ = drain.wait_for(|draining| *draining) => shut_down(connection.as_mut()),
+        _ = phases.wait_for(|phase| *phase >= until) => shut_down(connection.as_mut()),
     }
-    log_end(connection.await);
+    tokio::select! {
+        ended = connection => log_end(ended),
+        _ = phases.wait_for(|phase| *phase == Phase::Ending) => {}
+    }
 }
 
 /// How a connection ended interests only whoever looks closely; the error's text is the library's

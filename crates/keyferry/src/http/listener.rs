@@ -6,7 +6,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -15,7 +15,10 @@ use super::{
     connection::Served,
     route::{App, ClientAddr},
 };
-use crate::config::{Bind, Listener, ListenerTls, Resources};
+use crate::{
+    config::{Bind, Listener, ListenerTls, Resources},
+    lifecycle::{Phase, Phases},
+};
 
 /// Connections a listener serves at once.
 const MAX_CONNECTIONS: usize = 16 * 1024;
@@ -26,8 +29,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The address cannot be bound.
-    #[error("listeners[{0}].bind: {1}")]
-    Bind(usize, io::Error),
+    #[error("listeners[{0}].bind")]
+    Bind(usize, #[source] io::Error),
     /// The certificate or its key cannot be used.
     #[error("listeners[{0}].tls: {1}")]
     Tls(usize, String),
@@ -105,14 +108,18 @@ enum Accepted {
 
 impl Bound {
     /// Accepts connections until the drain begins. Each holds `alive` as long as it is served.
-    pub async fn serve(self, app: Arc<App>, mut drain: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
+    pub async fn serve(self, app: Arc<App>, mut phases: Phases, alive: mpsc::Sender<()>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        // A listener that only tells how things are does so to the end, and nobody waits for it.
+        let takes_requests = self.resources.gateway || self.resources.admin;
+        let until = if takes_requests { Phase::Draining } else { Phase::Ending };
+        let alive = takes_requests.then_some(alive);
         loop {
             // Beyond the limit, connections wait in the kernel's queue.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
-                _ = drain.wait_for(|draining| *draining) => break,
+                _ = phases.wait_for(|phase| *phase >= until) => break,
             };
             match accepted {
                 Ok((stream, client)) => {
@@ -120,7 +127,8 @@ impl Bound {
                         app: Arc::clone(&app),
                         serves: self.resources,
                         client,
-                        drain: drain.clone(),
+                        until,
+                        phases: phases.clone(),
                     };
                     tokio::spawn(serve_one(served, stream, self.tls.clone(), permit, alive.clone()));
                 }
@@ -157,7 +165,7 @@ async fn serve_one(
     stream: Accepted,
     tls: Option<TlsAcceptor>,
     _permit: OwnedSemaphorePermit,
-    _alive: mpsc::Sender<()>,
+    _alive: Option<mpsc::Sender<()>>,
 ) {
     match (stream, tls) {
         (Accepted::Tcp(stream), None) => served.run(stream).await,

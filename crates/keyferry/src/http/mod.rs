@@ -2,6 +2,7 @@
 
 mod body;
 mod clean;
+mod client_body;
 mod connection;
 mod health;
 mod ingress;
@@ -11,6 +12,7 @@ mod route;
 
 pub use body::AnswerBody;
 pub use clean::Clean;
+pub use client_body::ClientBody;
 pub use health::Health;
 pub use listener::{BindError, Bound, bind};
 pub use problem::{Form, Problem};

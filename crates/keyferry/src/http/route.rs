@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 use keyferry_core::{clock::Clock, code::Code, dialect::Dialect, id::RequestId};
 use keyferry_envelope::Entropy;
@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower::ServiceExt;
 
 use super::{
-    AnswerBody, Clean, Form, Health, Problem,
+    AnswerBody, Clean, ClientBody, Form, Health, Problem,
     ingress::{REFUSED_TARGET, Refusal, Shared},
 };
 use crate::{config::Resources, gateway::Gateway};
@@ -45,8 +45,15 @@ impl App {
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let id = RequestId::make(self.clock.now(), &*self.entropy);
+        let over_http1 = request.version() != Version::HTTP_2;
+        let (parts, incoming) = request.into_parts();
+        let (body, rest) = ClientBody::new(incoming);
+        let request = Request::from_parts(parts, body);
         let mut answer = self.answer_as(&id, serves, client, shared, request).await;
         let headers = answer.headers_mut();
+        if over_http1 && rest.is_unread() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
             // The SDKs read these two into their exceptions; a provider's own stay as they are.
@@ -64,7 +71,7 @@ impl App {
         serves: Resources,
         client: ClientAddr,
         shared: &Arc<Shared>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
         if let Some(refusal) = refused(&request, shared) {
             return refuse(&refusal, id);
@@ -138,7 +145,7 @@ impl App {
     }
 }
 
-fn refused(request: &Request<Incoming>, shared: &Shared) -> Option<Refusal> {
+fn refused(request: &Request<ClientBody>, shared: &Shared) -> Option<Refusal> {
     let asked = request.uri().path() == REFUSED_TARGET && request.method() == Method::GET;
     asked.then(|| shared.refusal().cloned()).flatten()
 }

@@ -1,7 +1,7 @@
 //! Logs: JSON lines on standard error, or text for people.
 //!
-//! Nothing here sees a header or a body. Events of other crates pass from `warn` on only, unless
-//! the operator asks for `trace` of everything; the types that hold keys have no way to be printed.
+//! Nothing here sees a header or a body, and the types that hold keys have no way to be printed.
+//! Events of other crates pass from `warn` on, at the level `trace` from `info` on.
 
 use std::io::IsTerminal;
 
@@ -40,7 +40,9 @@ pub fn start(format: LogFormat, level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let others = if own == LevelFilter::TRACE { own } else { own.min(LevelFilter::WARN) };
+    // The HTTP libraries print what they refuse, header values included, and the database library
+    // prints statements: below `info` they are never asked.
+    let others = if own == LevelFilter::TRACE { LevelFilter::INFO } else { own.min(LevelFilter::WARN) };
     let filter = Targets::new().with_target("keyferry", own).with_default(others);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {

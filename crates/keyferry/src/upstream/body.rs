@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+
+use crate::http::ClientBody;
 
 /// What a request carries to a provider.
 pub enum ForwardBody {
@@ -18,7 +19,7 @@ pub enum ForwardBody {
     /// A large upload that passes through; it ends in an error when it is longer than this.
     Upload {
         /// From the client.
-        body: Incoming,
+        body: ClientBody,
         /// Bytes it may still have.
         left: u64,
     },

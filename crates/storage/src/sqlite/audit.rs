@@ -20,8 +20,8 @@ pub(super) async fn append(
     draft: AuditDraft,
 ) -> Result<(), StoreError> {
     let head = sqlx::query("SELECT * FROM audit_head").fetch_optional(&mut **tx).await.map_err(away)?;
-    let head = head.as_ref().map(read_head).transpose()?;
-    let (row, head) = chain.extend(head.as_ref(), draft);
+    let head = read_head(head.as_ref().ok_or(HEADLESS)?)?;
+    let (row, head) = chain.extend(&head, draft);
     sqlx::query(
         "INSERT INTO audit (seq, at, actor, action, tenant_id, target, source, detail, prev_hash,
          hash, mac) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -40,6 +40,10 @@ pub(super) async fn append(
     .execute(&mut **tx)
     .await
     .map_err(away)?;
+    write_head(tx, head).await
+}
+
+async fn write_head(tx: &mut Transaction<'_, Sqlite>, head: AuditHead) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO audit_head (one, seq, hash, mac) VALUES (1, ?1, ?2, ?3)
          ON CONFLICT (one) DO UPDATE SET seq = ?1, hash = ?2, mac = ?3",
@@ -53,7 +57,26 @@ pub(super) async fn append(
     .map_err(away)
 }
 
+/// Somebody removed the end of the log: nothing is written behind the gap.
+const HEADLESS: StoreError =
+    StoreError::Inconsistent { table: "audit_head", column: "seq", row: String::new() };
+
 impl SqliteStore {
+    /// Begins the log of a new database. An old one has its head, or lost it, and is left as it is.
+    pub(super) async fn begin_audit(&self) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let new = sqlx::query(
+            "INSERT INTO settings (name, value) VALUES ('audit_begun', 1) ON CONFLICT DO NOTHING",
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(away)?;
+        if new.rows_affected() == 1 {
+            write_head(&mut tx, self.chain.begin()).await?;
+        }
+        tx.commit().await.map_err(away)
+    }
+
     pub(super) async fn audit_list(
         &self,
         filter: &AuditFilter,

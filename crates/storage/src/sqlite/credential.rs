@@ -13,6 +13,7 @@ use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 use super::{
     SqliteStore, away, conflict,
     rows::{Reader, cursor, paged},
+    tenant::must_exist,
 };
 
 impl SqliteStore {
@@ -23,6 +24,7 @@ impl SqliteStore {
     ) -> Result<(), StoreError> {
         let summary = &credential.summary;
         let mut tx = self.write().await?;
+        must_exist(&mut tx, &summary.tenant).await?;
         sqlx::query(
             "INSERT INTO credentials (id, tenant_id, provider, label, version, state, last4,
              fingerprint, kek_id, created_at, created_by, test_status)

@@ -8,7 +8,7 @@ use keyferry_core::{
 };
 use sqlx::sqlite::SqliteRow;
 
-use super::{SqliteStore, away, conflict, rows::Reader};
+use super::{SqliteStore, away, conflict, rows::Reader, tenant::must_exist};
 
 impl SqliteStore {
     pub(super) async fn issuer_create(&self, issuer: &Issuer, audit: AuditDraft) -> Result<(), StoreError> {
@@ -17,6 +17,7 @@ impl SqliteStore {
             Jwks::Url(url) => (None, Some(url)),
         };
         let mut tx = self.write().await?;
+        must_exist(&mut tx, &issuer.tenant).await?;
         sqlx::query(
             "INSERT INTO issuers (id, tenant_id, issuer, audience, algorithm, jwks, jwks_url,
              created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

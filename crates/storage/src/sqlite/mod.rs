@@ -12,7 +12,12 @@ mod tenant;
 mod token;
 mod usage;
 
-use std::{borrow::Cow, path::Path, time::Duration};
+use std::{
+    borrow::Cow,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use keyferry_core::{
@@ -25,7 +30,7 @@ use keyferry_core::{
         UsageRow,
     },
     record::UsageRecord,
-    tenant::Tenant,
+    tenant::{Tenant, TenantChange},
     time::Timestamp,
     token::Token,
 };
@@ -43,6 +48,8 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     chain: AuditChain,
+    /// Destroyed keys still stand in the write-ahead log.
+    to_shred: AtomicBool,
 }
 
 impl SqliteStore {
@@ -64,7 +71,23 @@ impl SqliteStore {
         };
         let writer = pool(1).await.map_err(away)?;
         migrator().run(&writer).await.map_err(|error| StoreError::Away(error.to_string()))?;
-        Ok(Self { readers: pool(4).await.map_err(away)?, writer, chain })
+        let store =
+            Self { readers: pool(4).await.map_err(away)?, writer, chain, to_shred: AtomicBool::new(true) };
+        store.begin_audit().await?;
+        Ok(store)
+    }
+
+    /// Notes that keys were destroyed, and empties the write-ahead log, in which older images of
+    /// their pages stand. A reader can be in the way; then the next call does it.
+    async fn shred(&self, destroyed: bool) {
+        if destroyed {
+            self.to_shred.store(true, Ordering::SeqCst);
+        }
+        if self.to_shred.load(Ordering::SeqCst) {
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await;
+            let blocked = row.and_then(|row| row.try_get::<i64, _>(0)).unwrap_or(1);
+            self.to_shred.store(blocked != 0, Ordering::SeqCst);
+        }
     }
 
     async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
@@ -135,11 +158,18 @@ impl Store for SqliteStore {
     async fn tenants(&self, page: &PageRequest) -> Result<Page<Tenant>, StoreError> {
         self.tenant_list(page).await
     }
-    async fn update_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError> {
-        self.tenant_update(tenant, audit).await
+    async fn update_tenant(
+        &self,
+        id: &TenantId,
+        change: &TenantChange,
+        audit: AuditDraft,
+    ) -> Result<Tenant, StoreError> {
+        self.tenant_update(id, change, audit).await
     }
     async fn delete_tenant(&self, id: &TenantId, audit: AuditDraft) -> Result<(), StoreError> {
-        self.tenant_delete(id, audit).await
+        self.tenant_delete(id, audit).await?;
+        self.shred(true).await;
+        Ok(())
     }
 
     async fn create_credential(
@@ -173,7 +203,9 @@ impl Store for SqliteStore {
         version: NewVersion<'_>,
         audit: AuditDraft,
     ) -> Result<CredentialSummary, StoreError> {
-        self.credential_rotate(tenant, id, version, audit).await
+        let summary = self.credential_rotate(tenant, id, version, audit).await?;
+        self.shred(true).await;
+        Ok(summary)
     }
     async fn revoke_credential(
         &self,
@@ -181,7 +213,9 @@ impl Store for SqliteStore {
         id: &CredentialId,
         audit: AuditDraft,
     ) -> Result<(), StoreError> {
-        self.credential_revoke(tenant, id, audit).await
+        self.credential_revoke(tenant, id, audit).await?;
+        self.shred(true).await;
+        Ok(())
     }
     async fn record_test(
         &self,
@@ -193,7 +227,9 @@ impl Store for SqliteStore {
         self.credential_tested(tenant, id, test, audit).await
     }
     async fn destroy_overlapped(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.credential_destroy_overlapped(now).await
+        let versions = self.credential_destroy_overlapped(now).await?;
+        self.shred(versions > 0).await;
+        Ok(versions)
     }
 
     async fn create_token(&self, token: &StoredToken, audit: AuditDraft) -> Result<(), StoreError> {

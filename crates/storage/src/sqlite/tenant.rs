@@ -4,9 +4,9 @@ use keyferry_core::{
     audit::AuditDraft,
     id::TenantId,
     port::store::{Page, PageRequest, StoreError},
-    tenant::{BudgetPeriod, Tenant},
+    tenant::{BudgetPeriod, Tenant, TenantChange},
 };
-use sqlx::sqlite::SqliteRow;
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{SqliteStore, away, conflict, rows::Reader};
 
@@ -56,9 +56,21 @@ impl SqliteStore {
         Ok(Page { data, next_cursor })
     }
 
-    pub(super) async fn tenant_update(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError> {
+    pub(super) async fn tenant_update(
+        &self,
+        id: &TenantId,
+        change: &TenantChange,
+        audit: AuditDraft,
+    ) -> Result<Tenant, StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
+        let row = sqlx::query("SELECT * FROM tenants WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(away)?;
+        let mut tenant = read(&row.ok_or(StoreError::NotFound("tenant"))?)?;
+        change.apply(&mut tenant);
+        sqlx::query(
             "UPDATE tenants SET name = ?, tier = ?, byok_enabled = ?, daily_quota = ?, fallback = ?,
              budget_micro_usd = ?, budget_period = ? WHERE id = ?",
         )
@@ -66,17 +78,15 @@ impl SqliteStore {
         .bind(&tenant.tier)
         .bind(tenant.byok_enabled)
         .bind(tenant.daily_quota as i64)
-        .bind(fallback_text(tenant))
+        .bind(fallback_text(&tenant))
         .bind(tenant.budget_micro_usd.map(|usd| usd as i64))
         .bind(tenant.budget_period.as_str())
         .bind(tenant.id.as_str())
         .execute(&mut *tx)
         .await
         .map_err(away)?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::NotFound("tenant"));
-        }
-        self.commit(tx, audit).await
+        self.commit(tx, audit).await?;
+        Ok(tenant)
     }
 
     pub(super) async fn tenant_delete(&self, id: &TenantId, audit: AuditDraft) -> Result<(), StoreError> {
@@ -127,4 +137,15 @@ fn read(row: &SqliteRow) -> Result<Tenant, StoreError> {
         },
         created_at: row.time("created_at")?,
     })
+}
+
+/// A tenant that something is added to must be there: it may have been deleted since its id was
+/// looked up, and what is added to nobody would belong to whoever gets the id next.
+pub(super) async fn must_exist(tx: &mut Transaction<'_, Sqlite>, id: &TenantId) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT 1 FROM tenants WHERE id = ?")
+        .bind(id.as_str())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(away)?;
+    row.map(drop).ok_or(StoreError::NotFound("tenant"))
 }

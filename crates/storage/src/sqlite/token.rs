@@ -12,6 +12,7 @@ use sqlx::sqlite::SqliteRow;
 use super::{
     SqliteStore, away, conflict,
     rows::{Reader, cursor, paged},
+    tenant::must_exist,
 };
 
 impl SqliteStore {
@@ -23,6 +24,7 @@ impl SqliteStore {
         let token = &stored.token;
         let models = token.models.as_ref().map(|models| serde_json::json!(models).to_string());
         let mut tx = self.write().await?;
+        must_exist(&mut tx, &token.tenant).await?;
         sqlx::query(
             "INSERT INTO tokens (id, tenant_id, hash, role, name, models, rate, expires_at,
              created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -3,7 +3,11 @@ use keyferry_core::port::store::{AuditFilter, Store};
 use crate::sample::{chain, draft, page, tenant, with_tenant};
 
 pub(crate) async fn every_change_is_in_the_chain(store: &dyn Store) {
-    assert_eq!(store.audit_head().await.expect("read"), None);
+    assert_eq!(
+        store.audit_head().await.expect("read"),
+        Some(chain().begin()),
+        "there is a head before any row"
+    );
     let acme = with_tenant(store).await;
     for name in ["b", "c"] {
         let mut audit = draft("tenant.created");

@@ -1,4 +1,7 @@
-use keyferry_core::port::store::{PageRequest, Store, StoreError};
+use keyferry_core::{
+    port::store::{PageRequest, Store, StoreError},
+    tenant::{Ceiling, TenantChange},
+};
 
 use crate::sample::{credential, draft, page, tenant, with_tenant};
 
@@ -8,12 +11,19 @@ pub(crate) async fn a_tenant_comes_back_as_it_was_written(store: &dyn Store) {
     let again = store.create_tenant(&tenant("acme"), draft("tenant.created")).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))));
 
-    let mut changed = tenant("acme");
-    changed.byok_enabled = false;
-    changed.budget_micro_usd = None;
-    store.update_tenant(&changed, draft("tenant.updated")).await.expect("updated");
+    let change = TenantChange {
+        byok_enabled: Some(false),
+        budget_micro_usd: Some(Ceiling(None)),
+        ..Default::default()
+    };
+    let changed = store.update_tenant(&id, &change, draft("tenant.updated")).await.expect("updated");
+    assert_eq!(
+        changed,
+        keyferry_core::tenant::Tenant { byok_enabled: false, budget_micro_usd: None, ..tenant("acme") }
+    );
     assert_eq!(store.tenant(&id).await.expect("read"), Some(changed));
-    let missing = store.update_tenant(&tenant("nobody"), draft("tenant.updated")).await;
+    let nobody = "nobody".parse().expect("valid");
+    let missing = store.update_tenant(&nobody, &change, draft("tenant.updated")).await;
     assert!(matches!(missing, Err(StoreError::NotFound(_))));
 
     for name in ["b", "c", "d"] {
@@ -30,4 +40,6 @@ pub(crate) async fn a_tenant_comes_back_as_it_was_written(store: &dyn Store) {
     assert_eq!(store.tenant(&id).await.expect("read"), None);
     assert!(store.sealed_credentials(&id).await.expect("read").is_empty());
     assert!(matches!(store.delete_tenant(&id, draft("tenant.deleted")).await, Err(StoreError::NotFound(_))));
+    let late = store.create_credential(&key, draft("credential.stored")).await;
+    assert!(matches!(late, Err(StoreError::NotFound(_))), "nothing is added to a tenant that is gone");
 }

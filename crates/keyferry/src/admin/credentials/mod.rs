@@ -17,11 +17,12 @@ pub(super) use store::store;
 pub(super) use test::test;
 
 use super::problem::Failure;
+use crate::custody::provider_key;
 
 /// The key of a body: borrowed from it, checked, and from there on a secret.
 fn key_of(api_key: Option<&str>, sealed_key: Option<&str>) -> Result<ApiKey, Failure> {
     match (api_key, sealed_key) {
-        (Some(text), None) => ApiKey::parse(SecretBytes::new(text.as_bytes().to_vec()))
+        (Some(text), None) => provider_key(SecretBytes::new(text.as_bytes().to_vec()))
             .map_err(|error| Failure::invalid(error.to_string())),
         (None, Some(_)) => Err(Failure::new(
             keyferry_core::code::Code::Disabled,

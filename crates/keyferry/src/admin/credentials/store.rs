@@ -15,6 +15,7 @@ use super::{
         context::Context,
         json::Json,
         problem::{Answer, Failure},
+        text,
     },
     key_of,
 };
@@ -45,12 +46,13 @@ pub(in super::super) async fn store(
         .get(new.provider)
         .ok_or_else(|| Failure::new(Code::UnknownProvider, "No provider of this name is configured."))?;
     let label = new.label.unwrap_or_else(|| DEFAULT_LABEL.to_owned());
-    if label.is_empty() || label.len() > 64 || label.chars().any(char::is_control) {
-        return Err(Failure::invalid("A label is 1 to 64 bytes of text."));
+    text::check("label", Some(&label))?;
+    if label.len() > 64 {
+        return Err(Failure::invalid("'label' is at most 64 bytes."));
     }
     let key = key_of(new.api_key, new.sealed_key)?;
     // A key pasted into the wrong field must not be kept, shown in lists and written to the log.
-    if label.as_bytes().windows(8).any(|part| key.expose().windows(8).any(|window| window == part)) {
+    if label.as_bytes().windows(12).any(|part| key.expose().windows(12).any(|window| window == part)) {
         return Err(Failure::invalid("The label has a part of the key in it."));
     }
     let id = CredentialId::make(context.now, &*context.state.entropy);

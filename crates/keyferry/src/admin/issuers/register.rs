@@ -13,6 +13,7 @@ use super::super::{
     context::Context,
     json::Json,
     problem::{Answer, Failure},
+    text,
 };
 use crate::gateway::KeySet;
 
@@ -37,11 +38,9 @@ pub(in super::super) async fn register(
 ) -> Answer<(StatusCode, Body<Issuer>)> {
     let tenant = context.tenant(&tenant).await?;
     let new: New<'_> = body.read(SHAPE)?;
-    for (name, text) in [("issuer", &new.issuer), ("audience", &new.audience)] {
-        if text.is_empty() || text.len() > 512 || text.chars().any(char::is_control) {
-            return Err(Failure::invalid(format!("'{name}' is 1 to 512 bytes of text.")));
-        }
-    }
+    text::check("issuer", Some(&new.issuer))?;
+    text::check("audience", Some(&new.audience))?;
+    text::check("jwks_url", new.jwks_url.as_deref())?;
     let issuer = Issuer {
         id: IssuerId::make(context.now, &*context.state.entropy),
         tenant: tenant.id.clone(),
@@ -70,9 +69,10 @@ fn keys(new: &New<'_>) -> Result<Jwks, Failure> {
             if has_private_part(text) {
                 return Err(Failure::invalid("'jwks' has private keys in it. Send only the public parts."));
             }
-            KeySet::read(text.as_bytes(), new.algorithm)
+            let reduced = KeySet::reduced(text.as_bytes(), new.algorithm)
                 .map_err(|error| Failure::invalid(format!("'jwks' {error}.")))?;
-            Ok(Jwks::Inline(text.to_owned()))
+            text::check_all("jwks", &reduced)?;
+            Ok(Jwks::Inline(reduced))
         }
         (None, Some(url)) => {
             BaseUrl::parse(url).map_err(|error| Failure::invalid(format!("'jwks_url': {error}.")))?;

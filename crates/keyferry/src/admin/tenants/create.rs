@@ -12,6 +12,7 @@ use super::super::{
     context::Context,
     json::Json,
     problem::{Answer, Failure},
+    text,
 };
 
 #[derive(Deserialize)]
@@ -44,6 +45,9 @@ pub(in super::super) async fn create(context: Context, body: Json) -> Answer<(St
     if !in_range(new.daily_quota) || !in_range(new.budget_micro_usd) {
         return Err(Failure::invalid("A number is too large."));
     }
+    text::check("id", Some(new.id.as_str()))?;
+    text::check("name", new.name.as_deref())?;
+    text::check("tier", new.tier.as_deref())?;
     let tenant = Tenant {
         name: new.name.unwrap_or_else(|| new.id.to_string()),
         id: new.id,

@@ -14,6 +14,7 @@ use super::super::{
     context::Context,
     json::Json,
     problem::{Answer, Failure},
+    text,
 };
 
 #[derive(Deserialize)]
@@ -37,6 +38,10 @@ pub(in super::super) async fn issue(
     let new: New = body.read(SHAPE)?;
     if new.expires_at.is_some_and(|end| end <= context.now) {
         return Err(Failure::invalid("'expires_at' is in the past."));
+    }
+    text::check("name", new.name.as_deref())?;
+    for model in new.models.iter().flatten() {
+        text::check("models", Some(model))?;
     }
     let minted = token::mint(&*context.state.entropy);
     let token = Token {
