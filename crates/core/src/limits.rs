@@ -51,6 +51,9 @@ impl FromStr for Rate {
             return Ok(Self::Unlimited);
         }
         let (count, unit) = text.split_once('/').ok_or(InvalidRate)?;
+        if !count.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(InvalidRate);
+        }
         let count: u32 = count.parse().map_err(|_| InvalidRate)?;
         let per_millis = match unit {
             "s" => 1_000,
@@ -129,7 +132,7 @@ mod tests {
         for text in ["100/s", "30/min", "7/h", "unlimited"] {
             assert_eq!(text.parse::<Rate>().expect("valid").to_string(), text);
         }
-        for bad in ["", "100", "0/s", "-1/s", "1/fortnight", "99999999999/s"] {
+        for bad in ["", "100", "0/s", "-1/s", "1/fortnight", "+5/s", "99999999999/s"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
     }

@@ -9,7 +9,7 @@ use keyferry_core::{
     audit::AuditDraft,
     code::Code,
     id::TenantId,
-    port::store::StoreError,
+    port::store::{Store, StoreError},
     tenant::Tenant,
     time::Timestamp,
     token::{Role, TokenHash, looks_like_token},
@@ -17,7 +17,7 @@ use keyferry_core::{
 use keyferry_envelope::SecretBytes;
 
 use super::{AdminState, problem::Failure};
-use crate::http::ClientAddr;
+use crate::http::{ClientAddr, Problem};
 
 /// Who asks.
 pub(super) enum Actor {
@@ -149,9 +149,30 @@ impl Context {
         }
     }
 
-    /// A tenant's things were changed: views that were read before are no longer used.
-    pub(super) async fn changed(&self, tenant: &TenantId) -> Result<(), Failure> {
-        Ok(self.state.counters.move_epoch(tenant).await?)
+    /// Changes a tenant's things and moves its epoch, so that views that were read before are no
+    /// longer used.
+    ///
+    /// Both are one task of their own: a client that hangs up in between must not leave a
+    /// revocation that is written and not obeyed. The epoch moves whatever came of the change; a
+    /// store that broke off may have made it all the same.
+    pub(super) async fn change<T, F>(
+        &self,
+        tenant: &TenantId,
+        change: impl FnOnce(Arc<dyn Store>) -> F + Send + 'static,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (state, tenant) = (Arc::clone(&self.state), tenant.clone());
+        let done = tokio::spawn(async move {
+            let changed = change(Arc::clone(&state.store)).await;
+            let moved = state.counters.move_epoch(&tenant).await;
+            let changed = changed?;
+            moved?;
+            Ok(changed)
+        });
+        done.await.unwrap_or_else(|_| Err(Problem::unavailable("The change was not made.").into()))
     }
 
     /// The limit on key tests from one address.

@@ -75,7 +75,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             // The parser quotes what it does not understand, and that may be a key.
-            eprintln!("{}", masked(&error.to_string()));
+            output::error_line(&masked(&error.to_string()));
             return ExitCode::from(2);
         }
         Err(help) => {
@@ -101,7 +101,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keyferry: {}", masked(&format!("{error:#}")));
+            output::error_line(&format!("keyferry: {}", masked(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use keyferry_core::clock::SystemClock;
 use keyferry_envelope::SystemEntropy;
 
-use super::{ConfigFile, runtime, secret};
+use super::{ConfigFile, output, runtime, secret};
 use crate::{
     config,
     harden::harden,
@@ -45,7 +45,7 @@ impl Serve {
         runtime()?.block_on(async {
             let Started { running, new_operator_token } = start(config, around).await?;
             if let Some(token) = new_operator_token {
-                eprintln!("Operator token, shown this once: {}", String::from_utf8_lossy(token.expose()));
+                output::error_line(&format!("Operator token, shown this once: {}", String::from_utf8_lossy(token.expose())));
             }
             tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), listeners = ?running.addresses);
             Ok(running.until_signal().await?)

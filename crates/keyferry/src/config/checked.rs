@@ -17,6 +17,9 @@ use super::{
 
 /// Checks a configuration as a whole.
 pub fn check(file: File) -> Result<Config, ConfigError> {
+    if i64::try_from(file.byok.daily_quota).is_err() {
+        return Err(ConfigError::at("byok.daily_quota", "is too large"));
+    }
     let production = file.environment == Environment::Production;
     let data_dir = file.data_dir.clone().unwrap_or_else(|| PathBuf::from("keyferry-data"));
     Ok(Config {
@@ -94,6 +97,10 @@ fn listener(index: usize, written: &file::Listener) -> Result<Listener, ConfigEr
             ConfigError::at(path, "expected `address:port` or `unix:/path`")
         })?),
     };
+    if written.resources.is_empty() {
+        let path = format!("listeners[{index}].resources");
+        return Err(ConfigError::at(path, "name at least one: gateway, admin, health, metrics"));
+    }
     let has = |resource| written.resources.contains(&resource);
     Ok(Listener {
         bind,
@@ -109,9 +116,9 @@ fn listener(index: usize, written: &file::Listener) -> Result<Listener, ConfigEr
 
 fn database(url: Option<&str>, data_dir: &std::path::Path) -> Result<PathBuf, ConfigError> {
     let Some(url) = url else { return Ok(data_dir.join("keyferry.db")) };
-    match url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
+    match url.strip_prefix("sqlite://").filter(|path| !path.is_empty() && !path.contains(['?', '#'])) {
         Some(path) => Ok(PathBuf::from(path)),
-        None => Err(ConfigError::at("storage.url", "expected `sqlite://PATH`")),
+        None => Err(ConfigError::at("storage.url", "expected `sqlite://PATH`, without parameters")),
     }
 }
 
@@ -157,8 +164,12 @@ fn upstream(written: &file::Upstream, production: bool) -> Result<Upstream, Conf
         if one.plaintext && production {
             return Err(ConfigError::at(at("plaintext"), "refused with `environment: production`"));
         }
+        let host = ProviderHost::parse(&one.host).map_err(|e| ConfigError::at(at("host"), e))?;
+        if dial.iter().any(|other: &Dial| other.host == host) {
+            return Err(ConfigError::at(at("host"), "stands here twice"));
+        }
         dial.push(Dial {
-            host: ProviderHost::parse(&one.host).map_err(|e| ConfigError::at(at("host"), e))?,
+            host,
             address: one
                 .address
                 .parse()

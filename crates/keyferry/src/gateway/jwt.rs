@@ -9,6 +9,7 @@ use keyferry_core::{
     admission::{Caller, Grant},
     id::TenantId,
     issuer::Issuer,
+    mask,
     port::counter::Claim,
     time::Timestamp,
 };
@@ -166,8 +167,10 @@ impl<'t> Unverified<'t> {
                 .is_some_and(|byok| *byok != serde_json::Value::Bool(false) && !byok.is_null()),
             req_hash: claims.req_hash.as_ref().map(|hash| hash.0.clone()),
         };
-        let subject = claims.sub.as_ref().map_or("", |sub| &sub.0);
-        Some(Caller::of_jwt(issuer.tenant.clone(), subject, grant))
+        // The subject stands in usage rows and logs.
+        let subject = claims.sub.as_ref().map_or(&b""[..], |sub| sub.0.as_bytes());
+        let subject = mask::scrub(subject, None);
+        Some(Caller::of_jwt(issuer.tenant.clone(), &String::from_utf8_lossy(&subject), grant))
     }
 
     fn check_times(&self, now: i64, lost_at: Option<i64>) -> Option<()> {
@@ -180,7 +183,12 @@ impl<'t> Unverified<'t> {
             .as_ref()
             .is_none_or(|iat| iat.0 <= now + SKEW && iat.0 < exp && exp - iat.0 <= MAX_LIFE);
         // Earlier uses were forgotten: what could have been used before must not be used again.
-        let fresh = lost_at.is_none_or(|lost| claims.iat.as_ref().is_some_and(|iat| iat.0 >= lost + SKEW));
+        // A token without a time of issue is old enough to judge once its end lies so far behind
+        // the loss that it could not have been accepted before.
+        let fresh = lost_at.is_none_or(|lost| match &claims.iat {
+            Some(iat) => iat.0 >= lost + SKEW,
+            None => exp > lost + MAX_LIFE + SKEW,
+        });
         (alive && begun && issued && fresh).then_some(())
     }
 }

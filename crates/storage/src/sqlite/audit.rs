@@ -66,7 +66,7 @@ impl SqliteStore {
     pub(super) async fn begin_audit(&self) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let new = sqlx::query(
-            "INSERT INTO settings (name, value) VALUES ('audit_begun', 1) ON CONFLICT DO NOTHING",
+            "INSERT INTO settings (name, value) VALUES ('audit_begun', x'01') ON CONFLICT DO NOTHING",
         )
         .execute(&mut *tx)
         .await

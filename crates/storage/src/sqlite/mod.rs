@@ -14,7 +14,8 @@ mod usage;
 
 use std::{
     borrow::Cow,
-    path::Path,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -35,13 +36,15 @@ use keyferry_core::{
     token::Token,
 };
 use sqlx::{
-    Row, Sqlite, Transaction,
+    Connection, Row, Sqlite, Transaction,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
 /// How long an operation may wait for a connection before the store counts as away.
-const PATIENCE: Duration = Duration::from_millis(900);
+const PATIENCE: Duration = Duration::from_millis(450);
+/// How long a transaction may wait for another process's. Together they stay below a second.
+const BUSY: Duration = Duration::from_millis(400);
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
@@ -50,6 +53,9 @@ pub struct SqliteStore {
     chain: AuditChain,
     /// Destroyed keys still stand in the write-ahead log.
     to_shred: AtomicBool,
+    file: PathBuf,
+    /// Which file that was when it was opened.
+    identity: Option<(u64, u64)>,
 }
 
 impl SqliteStore {
@@ -60,19 +66,28 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(Duration::from_millis(800))
+            .busy_timeout(BUSY)
             .pragma("secure_delete", "ON")
             .pragma("trusted_schema", "OFF");
         let pool = |connections| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(PATIENCE)
+                // After a full disk SQLite has rolled back by itself and the driver counts wrong:
+                // such a connection is closed instead of being used again.
+                .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
                 .connect_with(options.clone())
         };
         let writer = pool(1).await.map_err(away)?;
         migrator().run(&writer).await.map_err(|error| StoreError::Away(error.to_string()))?;
-        let store =
-            Self { readers: pool(4).await.map_err(away)?, writer, chain, to_shred: AtomicBool::new(true) };
+        let store = Self {
+            readers: pool(4).await.map_err(away)?,
+            writer,
+            chain,
+            to_shred: AtomicBool::new(true),
+            file: path.to_owned(),
+            identity: identity(path),
+        };
         store.begin_audit().await?;
         Ok(store)
     }
@@ -91,6 +106,10 @@ impl SqliteStore {
     }
 
     async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        // SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
+        if identity(&self.file) != self.identity {
+            return Err(StoreError::Away("the database file was removed or replaced".to_owned()));
+        }
         self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(away)
     }
 
@@ -99,6 +118,11 @@ impl SqliteStore {
         audit::append(&self.chain, &mut tx, draft).await?;
         tx.commit().await.map_err(away)
     }
+}
+
+/// Device and inode of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 fn migrator() -> Migrator {
@@ -127,7 +151,8 @@ fn conflict(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
 #[async_trait]
 impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(away)
+        // A read would not notice a disk that is full or a lock that is held.
+        self.write().await?.rollback().await.map_err(away)
     }
 
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

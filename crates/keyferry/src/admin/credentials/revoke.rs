@@ -16,7 +16,7 @@ pub(in super::super) async fn revoke(
     let tenant = context.tenant(&tenant).await?;
     let id: CredentialId = parse_id(&id, "credential")?;
     let audit = context.audit("credential.revoked", Some(&tenant.id), id.as_str(), json!({}));
-    context.state.store.revoke_credential(&tenant.id, &id, audit).await?;
-    context.changed(&tenant.id).await?;
+    let owner = tenant.id.clone();
+    context.change(&tenant.id, async move |store| store.revoke_credential(&owner, &id, audit).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }

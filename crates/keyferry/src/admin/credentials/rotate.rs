@@ -3,11 +3,13 @@
 //! One transaction brings the new version in and destroys the old one, or, with an overlap, sets
 //! the time at which it is destroyed.
 
+use std::sync::Arc;
+
 use axum::{Json as Body, extract::Path};
 use keyferry_core::{
     credential::{CredentialSummary, State},
     id::CredentialId,
-    port::store::NewVersion,
+    port::store::{NewVersion, Store},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -60,18 +62,22 @@ pub(in super::super) async fn rotate(
         },
     )?;
     drop(key);
-    let new = NewVersion {
-        version,
-        sealed: &sealed.sealed,
-        origin: &sealed.origin,
-        last4: &sealed.last4,
-        fingerprint: &sealed.fingerprint,
-        keep_old_until: (overlap > 0).then(|| context.now.plus_secs(i64::from(overlap))),
-    };
+    let keep_old_until = (overlap > 0).then(|| context.now.plus_secs(i64::from(overlap)));
     let detail = json!({"provider": provider.id, "version": version, "overlap_seconds": overlap});
     let audit = context.audit("credential.rotated", Some(&tenant.id), id.as_str(), detail);
-    let summary = context.state.store.rotate_credential(&tenant.id, &id, new, audit).await?;
-    context.changed(&tenant.id).await?;
+    let owner = tenant.id.clone();
+    let rotation = async move |store: Arc<dyn Store>| {
+        let new = NewVersion {
+            version,
+            sealed: &sealed.sealed,
+            origin: &sealed.origin,
+            last4: &sealed.last4,
+            fingerprint: &sealed.fingerprint,
+            keep_old_until,
+        };
+        store.rotate_credential(&owner, &id, new, audit).await
+    };
+    let summary = context.change(&tenant.id, rotation).await?;
     metrics::key_stored(provider.id.as_str());
     Ok(Body(summary))
 }

@@ -81,8 +81,8 @@ pub(in super::super) async fn store(
     let detail = json!({"provider": provider.id, "label": summary.label, "version": FIRST});
     let audit = context.audit("credential.stored", Some(&tenant.id), summary.id.as_str(), detail);
     let credential = SealedCredential { summary, origin: sealed.origin, sealed: sealed.sealed };
-    context.state.store.create_credential(&credential, audit).await?;
-    context.changed(&tenant.id).await?;
+    let shown = credential.summary.clone();
+    context.change(&tenant.id, async move |store| store.create_credential(&credential, audit).await).await?;
     metrics::key_stored(provider.id.as_str());
-    Ok((StatusCode::CREATED, Body(credential.summary)))
+    Ok((StatusCode::CREATED, Body(shown)))
 }

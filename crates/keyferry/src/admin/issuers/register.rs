@@ -53,8 +53,8 @@ pub(in super::super) async fn register(
     };
     let detail = json!({"issuer": issuer.issuer, "algorithm": issuer.algorithm});
     let audit = context.audit("issuer.registered", Some(&tenant.id), issuer.id.as_str(), detail);
-    context.state.store.create_issuer(&issuer, audit).await?;
-    context.changed(&tenant.id).await?;
+    let new = issuer.clone();
+    context.change(&tenant.id, async move |store| store.create_issuer(&new, audit).await).await?;
     Ok((StatusCode::CREATED, Body(issuer)))
 }
 

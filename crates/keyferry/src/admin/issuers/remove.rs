@@ -16,7 +16,7 @@ pub(in super::super) async fn remove(
     let tenant = context.tenant(&tenant).await?;
     let id: IssuerId = parse_id(&id, "issuer")?;
     let audit = context.audit("issuer.removed", Some(&tenant.id), id.as_str(), json!({}));
-    context.state.store.delete_issuer(&tenant.id, &id, audit).await?;
-    context.changed(&tenant.id).await?;
+    let owner = tenant.id.clone();
+    context.change(&tenant.id, async move |store| store.delete_issuer(&owner, &id, audit).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -61,7 +61,7 @@ pub(in super::super) async fn create(context: Context, body: Json) -> Answer<(St
     };
     let detail = json!({"byok_enabled": tenant.byok_enabled, "daily_quota": tenant.daily_quota});
     let audit = context.audit("tenant.created", Some(&tenant.id), tenant.id.as_str(), detail);
-    context.state.store.create_tenant(&tenant, audit).await?;
-    context.changed(&tenant.id).await?;
+    let new = tenant.clone();
+    context.change(&tenant.id, async move |store| store.create_tenant(&new, audit).await).await?;
     Ok((StatusCode::CREATED, Body(tenant)))
 }

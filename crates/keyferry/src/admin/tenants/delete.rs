@@ -9,7 +9,7 @@ pub(in super::super) async fn delete(context: Context, Path(tenant): Path<String
     context.operator()?;
     let tenant = context.tenant(&tenant).await?;
     let audit = context.audit("tenant.deleted", Some(&tenant.id), tenant.id.as_str(), json!({}));
-    context.state.store.delete_tenant(&tenant.id, audit).await?;
-    context.changed(&tenant.id).await?;
+    let id = tenant.id.clone();
+    context.change(&tenant.id, async move |store| store.delete_tenant(&id, audit).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }

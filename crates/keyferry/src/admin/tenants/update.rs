@@ -59,7 +59,8 @@ pub(in super::super) async fn update(
         budget_period: asked.budget_period,
     };
     let audit = context.audit("tenant.updated", Some(&tenant.id), tenant.id.as_str(), json!(change));
-    let tenant = context.state.store.update_tenant(&tenant.id, &change, audit).await?;
-    context.changed(&tenant.id).await?;
-    Ok(Body(tenant))
+    let id = tenant.id.clone();
+    let changed =
+        context.change(&tenant.id, async move |store| store.update_tenant(&id, &change, audit).await);
+    Ok(Body(changed.await?))
 }

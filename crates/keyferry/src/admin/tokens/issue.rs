@@ -59,9 +59,8 @@ pub(in super::super) async fn issue(
     let detail = json!({"role": token.role, "name": token.name});
     let audit = context.audit("token.issued", Some(&tenant.id), token.id.as_str(), detail);
     let stored = StoredToken { token, hash: minted.hash };
-    context.state.store.create_token(&stored, audit).await?;
-    context.changed(&tenant.id).await?;
     let mut shown = json!(stored.token);
+    context.change(&tenant.id, async move |store| store.create_token(&stored, audit).await).await?;
     shown["token"] = json!(String::from_utf8_lossy(minted.text.expose()));
     Ok((StatusCode::CREATED, Body(shown)))
 }
