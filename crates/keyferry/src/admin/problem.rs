@@ -57,7 +57,7 @@ impl IntoResponse for Failure {
         self.0.answer(Form::Problem, "").map(|body| match body {
             AnswerBody::Full(bytes) => axum::body::Body::from(bytes),
             AnswerBody::Admin(body) => body,
-            AnswerBody::Relay(_) => axum::body::Body::empty(),
+            AnswerBody::Pieces(_) | AnswerBody::Relay(_) => axum::body::Body::empty(),
         })
     }
 }

@@ -54,7 +54,7 @@ impl Gateway {
             let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;
             match pending.conclude(decision) {
                 Conclusion::Admitted(admission) => return Ok(Admitted { admission, caller }),
-                Conclusion::Stale => self.views.forget(caller.tenant()),
+                Conclusion::Stale => self.views.forget(&view),
                 Conclusion::Denied(denial) => {
                     let mut problem = Problem::new(denial.code(), denial.to_string());
                     problem.retry_after = denial.retry_after(now);
@@ -79,7 +79,7 @@ impl Gateway {
             };
             let denial = match self.counters.decide(&plan).await.map_err(|error| away(&error))? {
                 Decision::Stale(_) => {
-                    self.views.forget(caller.tenant());
+                    self.views.forget(&view);
                     continue;
                 }
                 Decision::Replayed => Some(Denial::Replayed),

@@ -23,8 +23,10 @@ use super::{
     Gateway, Passage,
     body::ReadBody,
     path::Target,
+    pieces::Pieces,
     record::{WRITE_PATIENCE, Written},
     relay::{Flow, Mode, Relay, StreamEnd},
+    room::Held,
     settle::Settlement,
     slots::PlacedKey,
 };
@@ -116,7 +118,8 @@ impl Gateway {
         tracing::info!(event = "provider_error", request_id = %passage.id, provider = %passage.provider.id,
             status = head.status.as_u16());
         match self.collect(body, MAX_ERROR, deadline).await {
-            Ok(bytes) => {
+            Ok((pieces, _held)) => {
+                let bytes = whole(pieces);
                 let masked = match mask::scrub(&bytes, Some(key.expose())) {
                     std::borrow::Cow::Borrowed(_) => bytes,
                     std::borrow::Cow::Owned(masked) => Bytes::from(masked),
@@ -151,17 +154,19 @@ impl Gateway {
         if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
             return failed(passage, settlement, &too_large(limit)).await;
         }
-        let bytes = match self.collect(body, limit, deadline).await {
-            Ok(bytes) => bytes,
+        let (pieces, held) = match self.collect(body, limit, deadline).await {
+            Ok(collected) => collected,
             Err(problem) => return failed(passage, settlement, &problem).await,
         };
         if passage.operation.metered {
             let mut meter = Meter::json(passage.provider.dialect);
-            meter.feed(&bytes);
+            for piece in &pieces {
+                meter.feed(piece);
+            }
             settlement.metered(meter.finish());
         }
         written(settlement.end(Outcome::Ok)).await;
-        let mut answer = Response::new(AnswerBody::Full(bytes));
+        let mut answer = Response::new(AnswerBody::Pieces(Pieces::new(pieces, held, &self.stalls)));
         *answer.status_mut() = head.status;
         *answer.headers_mut() = headers_down(&head.headers);
         answer
@@ -214,7 +219,12 @@ impl Gateway {
         answer
     }
 
-    async fn collect(&self, body: UpstreamBody, limit: usize, deadline: Instant) -> Result<Bytes, Problem> {
+    async fn collect(
+        &self,
+        body: UpstreamBody,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<(Vec<Bytes>, Held), Problem> {
         let slow = || upstream_problem(&UpstreamError::Timeout("waiting for the rest of the answer"));
         let idle = self.upstream.limits.idle_timeout;
         let mut body = Limited::new(body, limit);
@@ -237,11 +247,14 @@ impl Gateway {
                 }
             }
         }
-        Ok(match pieces.len() {
-            0 => Bytes::new(),
-            1 => pieces.swap_remove(0),
-            _ => pieces.concat().into(),
-        })
+        Ok((pieces, held))
+    }
+}
+
+fn whole(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
     }
 }
 

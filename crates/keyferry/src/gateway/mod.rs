@@ -17,6 +17,7 @@ mod jws;
 mod jwt;
 mod keytest;
 mod path;
+mod pieces;
 mod record;
 mod relay;
 mod room;
@@ -41,6 +42,7 @@ use keyferry_core::{
 };
 use keyferry_envelope::ApiKey;
 pub use keytest::{KeyTest, TestedKey};
+pub use pieces::Pieces;
 pub use record::Recorder;
 pub use relay::Relay;
 

@@ -25,15 +25,12 @@ use super::{
     record::{WRITE_PATIENCE, Written},
     settle::Settlement,
     sse::Boundary,
-    stalls::Stalls,
+    stalls::{Flowing, STALL, Stalls},
 };
 use crate::{http::Problem, upstream::UpstreamBody};
 
 /// Between an error event and the break of the connection, so that the event is out first.
 const FLUSH: Duration = Duration::from_millis(50);
-
-/// How long a client may take nothing of an answer.
-const STALL: Duration = Duration::from_secs(60);
 
 /// A stream broke off after it had begun. The client sees a body that does not end.
 #[derive(Debug, thiserror::Error)]
@@ -243,7 +240,7 @@ impl Flow {
 
     /// Ends a flow whose client takes nothing, or whose time is up while it does not. The library
     /// asks for no more then, so nothing in here would notice.
-    pub(super) fn check(&mut self, now: Instant) {
+    fn check(&mut self, now: Instant) {
         let stalled = self.handed_out.is_some_and(|since| now >= since + STALL);
         if matches!(self.state, State::Streaming) && (stalled || now >= self.deadline) {
             let outcome = if stalled { Outcome::Cancelled } else { Outcome::Timeout };
@@ -329,6 +326,12 @@ impl Flow {
                 State::Done => return Poll::Ready(None),
             }
         }
+    }
+}
+
+impl Flowing for Mutex<Flow> {
+    fn check(&self, now: Instant) {
+        self.lock().unwrap_or_else(PoisonError::into_inner).check(now);
     }
 }
 

@@ -11,7 +11,7 @@ use keyferry_core::{
     code::Code,
     headers,
     provider::{AuthSlot, Provider},
-    token,
+    token::looks_like_token,
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
 use serde::Deserialize;
@@ -39,7 +39,10 @@ const SLOTS: [AuthSlot; 3] = [AuthSlot::Bearer, AuthSlot::XApiKey, AuthSlot::XGo
 pub(super) fn read(headers: &mut HeaderMap, provider: &Provider) -> Result<Presented, Problem> {
     let mut taken = Taken::from(headers)?;
     let (token, in_slot) = match taken.token.take() {
-        Some(token) => (token, own_key(&mut taken, provider)?),
+        Some(token) => {
+            let key = own_key(&mut taken, provider, &token)?;
+            (token, key)
+        }
         None => (slot_token(&mut taken)?, None),
     };
     if taken.modes + usize::from(in_slot.is_some()) > 1 {
@@ -121,6 +124,8 @@ fn secret_of(slot: AuthSlot, value: &HeaderValue) -> Result<&[u8], Problem> {
         return Ok(bytes);
     }
     match bytes.split_at_checked(7) {
+        // Without a key, an SDK sends the scheme alone.
+        None if bytes.eq_ignore_ascii_case(b"bearer") => Ok(b""),
         Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(secret.trim_ascii()),
         _ => Err(Problem::new(
             Code::Unauthorized,
@@ -154,12 +159,18 @@ fn slot_token(taken: &mut Taken) -> Result<SecretBytes, Problem> {
 }
 
 /// The caller's own key in the provider's slot, where the token came in its own header.
-fn own_key(taken: &mut Taken, provider: &Provider) -> Result<Option<PlacedKey>, Problem> {
+fn own_key(
+    taken: &mut Taken,
+    provider: &Provider,
+    token: &SecretBytes,
+) -> Result<Option<PlacedKey>, Problem> {
     let mut found: Option<PlacedKey> = None;
     for (slot, value) in taken.slots.drain(..) {
         let secret = secret_of(slot, &value)?;
-        // SDKs insist on a key: one that sends the gateway token twice means it once.
-        if secret.is_empty() || token::looks_like_token(secret) {
+        // SDKs insist on a key: one that sends the gateway's token or JWT twice means it once, and
+        // it must not go to the provider.
+        let again = token.ct_eq(&SecretBytes::new(secret.to_vec()));
+        if secret.is_empty() || again || looks_like_token(secret) {
             continue;
         }
         if !provider.own_slots().contains(&slot) {

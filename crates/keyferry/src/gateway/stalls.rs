@@ -12,15 +12,23 @@ use std::{
 
 use tokio::time::{Instant, interval};
 
-use super::relay::Flow;
+/// How long a client may take nothing of an answer.
+pub(super) const STALL: Duration = Duration::from_secs(60);
+
+/// An answer that is under way.
+pub(super) trait Flowing: Send + Sync {
+    /// Ends the answer if its client does not take it, or its time is up.
+    fn check(&self, now: Instant);
+}
 
 /// The answers that are under way.
 #[derive(Clone, Default)]
-pub(super) struct Stalls(Arc<Mutex<Vec<Weak<Mutex<Flow>>>>>);
+pub(super) struct Stalls(Arc<Mutex<Vec<Weak<dyn Flowing>>>>);
 
 impl Stalls {
-    pub(super) fn watch(&self, flow: &Arc<Mutex<Flow>>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(flow));
+    pub(super) fn watch<F: Flowing + 'static>(&self, flow: &Arc<F>) {
+        let flow: Arc<dyn Flowing> = Arc::clone(flow) as _;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&flow));
     }
 
     /// Looks at all of them, for ever.
@@ -34,7 +42,7 @@ impl Stalls {
             drop(flows);
             let now = Instant::now();
             for flow in alive {
-                flow.lock().unwrap_or_else(PoisonError::into_inner).check(now);
+                flow.check(now);
             }
         }
     }

@@ -77,8 +77,15 @@ impl Views {
         let credentials = credentials.into_iter().map(Arc::new).collect();
         let tenant = TenantView { tenant, credentials, epoch };
         let view = Arc::new(View { tenant, issuers, tokens: Mutex::default() });
-        remember(&mut lock(&self.by_tenant), MAX_VIEWS, id.clone(), Arc::clone(&view));
-        Ok(Some(view))
+        let mut views = lock(&self.by_tenant);
+        // Another request may have read a newer one meanwhile.
+        match views.get(id) {
+            Some(other) if other.tenant.epoch.0 > view.tenant.epoch.0 => Ok(Some(Arc::clone(other))),
+            _ => {
+                remember(&mut views, MAX_VIEWS, id.clone(), Arc::clone(&view));
+                Ok(Some(view))
+            }
+        }
     }
 
     /// A token and the view of its tenant.
@@ -111,15 +118,24 @@ impl Views {
         self.store.token(id).await.map_err(|error| away(&error))
     }
 
-    /// Whether nothing of the tenant's was changed since the view was read.
-    pub(super) async fn is_current(&self, view: &View) -> Result<bool, Problem> {
-        let epoch = self.counters.epoch(&view.tenant.tenant.id).await.map_err(|error| away(&error))?;
-        Ok(epoch == view.tenant.epoch)
+    /// The view of a tenant as it is now, whatever is remembered.
+    pub(super) async fn current(&self, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
+        let Some(view) = self.of_tenant(id).await? else { return Ok(None) };
+        let epoch = self.counters.epoch(id).await.map_err(|error| away(&error))?;
+        if epoch == view.tenant.epoch {
+            return Ok(Some(view));
+        }
+        self.forget(&view);
+        self.of_tenant(id).await
     }
 
     /// Forgets a view that turned out to be old.
-    pub(super) fn forget(&self, id: &TenantId) {
-        lock(&self.by_tenant).remove(id);
+    pub(super) fn forget(&self, old: &View) {
+        let mut views = lock(&self.by_tenant);
+        let id = &old.tenant.tenant.id;
+        if views.get(id).is_some_and(|view| view.tenant.epoch == old.tenant.epoch) {
+            views.remove(id);
+        }
     }
 }
 

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::ingress::Busy;
-use crate::gateway::Relay;
+use crate::gateway::{Pieces, Relay};
 
 /// Any answer's body.
 pub enum AnswerBody {
     /// Whole.
     Full(Bytes),
+    /// A provider's, that was read whole.
+    Pieces(Pieces),
     /// What a provider sends, as it comes.
     Relay(Pin<Box<Relay>>),
     /// The control plane's.
@@ -41,6 +43,7 @@ impl Body for AnswerBody {
         match self.get_mut() {
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Pieces(pieces) => pieces.poll_next().map_ok(Frame::data).map_err(Into::into),
             Self::Relay(relay) => relay.as_mut().poll_frame(cx).map_err(Into::into),
             Self::Admin(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
@@ -49,6 +52,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_empty(),
+            Self::Pieces(pieces) => pieces.left() == 0,
             Self::Relay(_) => false,
             Self::Admin(body) => body.is_end_stream(),
         }
@@ -57,6 +61,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Pieces(pieces) => SizeHint::with_exact(pieces.left()),
             Self::Relay(relay) => relay.size_hint(),
             Self::Admin(body) => body.size_hint(),
         }

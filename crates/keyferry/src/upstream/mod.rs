@@ -129,11 +129,12 @@ impl UpstreamClient {
             }
         })?;
         metrics::upstream_connection(lane.purpose.name(), "opened");
+        let socket = stream.socket().map_err(UpstreamError::Connect)?;
         let slot = Slot::default();
         let io = TokioIo::new(Injector::new(stream, slot.clone()));
         let (sender, connection) = http1::Builder::new()
             .max_headers(128)
-            .max_buf_size(256 * 1024)
+            .max_buf_size(64 * 1024)
             .handshake(io)
             .await
             .map_err(UpstreamError::Exchange)?;
@@ -141,7 +142,7 @@ impl UpstreamClient {
             // How it ended is told to whoever waits for the answer.
             let _ = connection.await;
         });
-        Ok(Ready { sender, slot })
+        Ok(Ready { sender, slot, socket })
     }
 
     async fn exchange(

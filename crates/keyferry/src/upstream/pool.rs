@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    os::fd::OwnedFd,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,6 +14,11 @@ use hyper::client::conn::http1::SendRequest;
 use keyferry_core::{
     id::{ProviderId, TenantId},
     net::host::ProviderHost,
+};
+
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
 };
 
 use super::{body::ForwardBody, inject::Slot};
@@ -59,6 +65,18 @@ impl Purpose {
 pub(super) struct Ready {
     pub(super) sender: SendRequest<ForwardBody>,
     pub(super) slot: Slot,
+    /// The same socket again, to look at it.
+    pub(super) socket: OwnedFd,
+}
+
+impl Ready {
+    /// Whether the other side has neither closed an idle connection nor said anything on it. The
+    /// library finds that out too, but a moment later, and a request sent in that moment is lost.
+    fn is_quiet(&self) -> bool {
+        let mut byte = [0; 1];
+        let looked = recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        !self.sender.is_closed() && matches!(looked, Err(Errno::AGAIN))
+    }
 }
 
 /// The idle connections.
@@ -84,7 +102,7 @@ impl Pool {
         let found = loop {
             let Some((since, ready)) = connections.pop() else { break None };
             dropped += 1;
-            if since.elapsed() < IDLE && !ready.sender.is_closed() {
+            if since.elapsed() < IDLE && ready.is_quiet() {
                 break Some(ready);
             }
         };

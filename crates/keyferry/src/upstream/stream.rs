@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -16,6 +17,16 @@ use tokio_rustls::client::TlsStream;
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// A second handle on the socket below.
+    pub(super) fn socket(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Plain(tcp) => tcp.as_fd().try_clone_to_owned(),
+            Self::Tls(tls) => tls.get_ref().0.as_fd().try_clone_to_owned(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {
