@@ -58,7 +58,7 @@ pub struct AuditRow {
 }
 
 /// The end of the chain, as the store keeps it beside the rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct AuditHead {
     /// The last row's number.
     pub seq: i64,

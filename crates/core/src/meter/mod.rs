@@ -34,6 +34,8 @@ pub struct Metered {
     /// The answer reached an end of its own: the terminal event of its dialect, an error event, or for JSON the end
     /// of the top-level value. A stream for which this is false was cut.
     pub ended: bool,
+    /// The answer says that the request failed, whatever the status it began with.
+    pub failed: bool,
     /// Bytes of generated text seen, as UTF-8 without JSON escapes.
     pub output_bytes: u64,
 }

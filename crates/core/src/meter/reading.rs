@@ -151,7 +151,14 @@ impl Reading {
             }
             None => (TokenUsage::default(), UsageSource::None),
         };
-        Metered { usage, source, model: self.model, ended, output_bytes: self.output_bytes }
+        Metered {
+            usage,
+            source,
+            model: self.model,
+            ended,
+            failed: self.failed,
+            output_bytes: self.output_bytes,
+        }
     }
 }
 

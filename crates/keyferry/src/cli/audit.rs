@@ -4,7 +4,7 @@ use std::{io::BufRead, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail, ensure};
 use keyferry_core::{
-    audit::{AuditChain, AuditRow},
+    audit::{AuditChain, AuditHead, AuditRow},
     port::store::Store,
 };
 use keyferry_envelope::{LocalRoot, SystemEntropy};
@@ -31,7 +31,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print all rows, oldest first, as JSON lines.
+    /// Print all rows, oldest first, as JSON lines; the last line is the log's head.
     Export {
         #[command(flatten)]
         config: ConfigFile,
@@ -58,6 +58,12 @@ impl Command {
 }
 
 const BATCH: u32 = 1000;
+
+/// The last line of an export.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Head {
+    head: AuditHead,
+}
 
 fn report(checked: anyhow::Result<i64>, as_json: bool) -> anyhow::Result<()> {
     if as_json {
@@ -111,28 +117,35 @@ fn verify_file(config: &Config, file: &std::path::Path) -> anyhow::Result<i64> {
     let chain = AuditChain::new(root(config)?.audit_key());
     let mut verification = chain.verify();
     let reader = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut rows = 0;
+    let mut head: Option<Head> = None;
     for (number, line) in std::io::BufReader::new(reader).lines().enumerate() {
         let line = line?;
-        let row: AuditRow = match serde_json::from_str(&line) {
-            Ok(row) => row,
-            Err(_) => bail!("line {} is not a row of an audit export", number + 1),
-        };
-        verification.row(&row)?;
-        rows += 1;
+        ensure!(head.is_none(), "line {} stands behind the head, which is the last line", number + 1);
+        if let Ok(row) = serde_json::from_str::<AuditRow>(&line) {
+            verification.row(&row)?;
+        } else if let Ok(end) = serde_json::from_str(&line) {
+            head = Some(end);
+        } else {
+            bail!("line {} is neither a row nor the head of an audit export", number + 1);
+        }
     }
-    Ok(rows)
+    let head = head.context("the export has no head: lines are missing at its end")?;
+    Ok(verification.finish(Some(&head.head))?)
 }
 
 async fn export(config: &Config) -> anyhow::Result<()> {
     let store = open(config).await?;
+    // Rows may be added while we read: the export ends where the log ended when it began.
+    let head = store.audit_head().await?.context("the audit log has lost its head")?;
     let mut last = 0;
-    loop {
+    while last < head.seq {
         let rows = store.audit_after(last, BATCH).await?;
-        let Some(newest) = rows.last() else { return Ok(()) };
+        let Some(newest) = rows.last() else { break };
         last = newest.seq;
-        for row in &rows {
+        for row in rows.iter().take_while(|row| row.seq <= head.seq) {
             output::line(&serde_json::to_string(row)?);
         }
     }
+    output::line(&serde_json::to_string(&Head { head })?);
+    Ok(())
 }

@@ -158,14 +158,19 @@ impl Gateway {
             Ok(collected) => collected,
             Err(problem) => return failed(passage, settlement, &problem).await,
         };
+        let mut outcome = Outcome::Ok;
         if passage.operation.metered {
             let mut meter = Meter::json(passage.provider.dialect);
             for piece in &pieces {
                 meter.feed(piece);
             }
-            settlement.metered(meter.finish());
+            let metered = meter.finish();
+            if metered.failed {
+                outcome = Outcome::ProviderError;
+            }
+            settlement.metered(metered);
         }
-        written(settlement.end(Outcome::Ok)).await;
+        written(settlement.end(outcome)).await;
         let mut answer = Response::new(AnswerBody::Pieces(Pieces::new(pieces, held, &self.stalls)));
         *answer.status_mut() = head.status;
         *answer.headers_mut() = headers_down(&head.headers);

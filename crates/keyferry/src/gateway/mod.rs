@@ -38,6 +38,7 @@ use keyferry_core::{
     id::RequestId,
     port::{counter::Counters, store::Store},
     provider::{Provider, Providers},
+    record::Outcome,
     time::Timestamp,
 };
 use keyferry_envelope::ApiKey;
@@ -156,11 +157,18 @@ impl Gateway {
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
         let passage = Passage { id, provider, operation: target.operation, started };
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
-        let model = body.facts.model.as_deref().or(target.model);
+        let model = model(&target, &body)?;
         let permit = self.recorder.reserve()?;
         let admitted = self.admit(&passage, &presented, model, &body).await?;
-        let settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
-        let key = self.unseal(&passage, presented, &admitted.admission.key)?;
+        let mut settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
+        let key = match self.unseal(&passage, presented, &admitted.admission.key) {
+            Ok(key) => key,
+            Err(problem) => {
+                settlement.answered(problem.status().as_u16());
+                settlement.end(Outcome::UpstreamError);
+                return Err(problem);
+            }
+        };
         Ok(self.forward(passage, target, parts, body, key, settlement).await)
     }
 
@@ -186,6 +194,18 @@ impl Gateway {
                 }
             },
         }
+    }
+}
+
+/// The model of a request: the path's where it names one, else the body's. Two that differ are two
+/// readings: a token bound to one could be used for the other.
+fn model<'r>(target: &path::Target<'r>, body: &'r body::ReadBody) -> Result<Option<&'r str>, Problem> {
+    match (target.model, body.facts.model.as_deref()) {
+        (Some(path), Some(body)) if body.strip_prefix("models/").unwrap_or(body) != path => {
+            Err(Problem::new(Code::InvalidRequest, "The body names another model than the path."))
+        }
+        (Some(path), _) => Ok(Some(path)),
+        (None, body) => Ok(body),
     }
 }
 

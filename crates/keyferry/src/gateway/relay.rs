@@ -181,15 +181,20 @@ impl Flow {
     /// Ends the account; answers whether the stream's own end was seen.
     fn settle(&mut self, outcome: Option<Outcome>) -> (bool, Option<Written>) {
         let Some(mut settlement) = self.settlement.take() else { return (true, None) };
-        let mut ended = true;
+        let (mut ended, mut failed) = (true, false);
         if let Mode::Events { meter, end, .. } = &mut self.mode
             && let Some(meter) = meter.take()
         {
             let metered = meter.finish();
             ended = metered.ended || *end == StreamEnd::Body;
+            failed = metered.failed;
             settlement.metered(metered);
         }
-        let outcome = outcome.unwrap_or(if ended { Outcome::Ok } else { Outcome::Cut });
+        let outcome = outcome.unwrap_or(match (ended, failed) {
+            (true, true) => Outcome::ProviderError,
+            (true, false) => Outcome::Ok,
+            (false, _) => Outcome::Cut,
+        });
         (ended, settlement.end(outcome))
     }
 

@@ -2,6 +2,8 @@
 
 use keyferry_core::{code::Code, net::address::AnswersRefused};
 
+use super::UploadError;
+
 /// Why there is no answer. No text in here comes from a request or holds a header.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -23,9 +25,30 @@ pub enum UpstreamError {
     /// The exchange broke.
     #[error("The connection to the provider broke before it answered.")]
     Exchange(hyper::Error),
+    /// The client's upload was longer than it may be.
+    #[error("The upload is longer than this operation allows.")]
+    UploadTooLong,
+    /// The client's upload broke off, or was malformed.
+    #[error("The upload broke off, or is malformed.")]
+    UploadBroken,
     /// The key could not be put in its place. The connection was closed before a byte left.
     #[error("The request could not be prepared for the provider.")]
     Injection,
+}
+
+impl From<hyper::Error> for UpstreamError {
+    /// An exchange breaks also when the client's side of it does.
+    fn from(error: hyper::Error) -> Self {
+        let mut cause = std::error::Error::source(&error);
+        while let Some(found) = cause {
+            match found.downcast_ref() {
+                Some(UploadError::TooLong) => return Self::UploadTooLong,
+                Some(UploadError::Client(_)) => return Self::UploadBroken,
+                None => cause = found.source(),
+            }
+        }
+        Self::Exchange(error)
+    }
 }
 
 impl UpstreamError {
@@ -35,6 +58,8 @@ impl UpstreamError {
             Self::Dns => Code::DnsFailed,
             Self::AddressRefused(_) => Code::SsrfBlocked,
             Self::Timeout(_) => Code::UpstreamTimeout,
+            Self::UploadTooLong => Code::RequestTooLarge,
+            Self::UploadBroken => Code::InvalidRequest,
             Self::Connect(_) | Self::Tls(_) | Self::Exchange(_) | Self::Injection => Code::UpstreamError,
         }
     }

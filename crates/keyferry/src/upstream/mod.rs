@@ -137,7 +137,7 @@ impl UpstreamClient {
             .max_buf_size(64 * 1024)
             .handshake(io)
             .await
-            .map_err(UpstreamError::Exchange)?;
+            .map_err(UpstreamError::from)?;
         tokio::spawn(async move {
             // How it ended is told to whoever waits for the answer.
             let _ = connection.await;
@@ -165,7 +165,7 @@ impl UpstreamClient {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(mut failed)) => match failed.take_message() {
                 Some(unsent) => Err(Failure::NotSent(Box::new(unsent))),
-                None => Err(Failure::Sent(UpstreamError::Exchange(failed.into_error()))),
+                None => Err(Failure::Sent(failed.into_error().into())),
             },
         }
     }

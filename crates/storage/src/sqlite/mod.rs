@@ -133,7 +133,8 @@ fn migrator() -> Migrator {
         sqlx::SqlStr::from_static(include_str!("../../migrations/sqlite/0001_init.sql")),
         false,
     );
-    Migrator { migrations: Cow::Owned(vec![init]), ..Migrator::DEFAULT }
+    // A newer release may have added steps: its database still serves this one.
+    Migrator { migrations: Cow::Owned(vec![init]), ignore_missing: true, ..Migrator::DEFAULT }
 }
 
 fn away(error: sqlx::Error) -> StoreError {
