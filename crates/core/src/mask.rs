@@ -57,9 +57,16 @@ pub fn scrub<'t>(text: &'t [u8], key: Option<&[u8]>) -> Cow<'t, [u8]> {
     let view = Decoded::of(text);
     let mut found = Vec::new();
     if let Some(windows) = key.and_then(Windows::of) {
-        windows.find_in(&view.bytes, |range| found.push(view.token_around(range)));
+        // One token can hold many matches; its limits are looked for once.
+        let mut add = |range: Range<usize>| {
+            let known = |last: &Range<usize>| last.start <= range.start && range.end <= last.end;
+            if !found.last().is_some_and(known) {
+                found.push(view.token_around(range));
+            }
+        };
+        windows.find_in(&view.bytes, &mut add);
         if view.is_changed() {
-            windows.find_in(text, |range| found.push(view.token_around(view.covering(range))));
+            windows.find_in(text, |range| add(view.covering(range)));
         }
     }
     view.known_prefixes(|range| found.push(range));

@@ -20,6 +20,7 @@ pub mod gateway;
 pub mod harden;
 pub mod http;
 pub mod lifecycle;
+pub mod single;
 pub mod start;
 pub mod telemetry;
 pub mod upstream;

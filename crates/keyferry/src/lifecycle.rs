@@ -12,7 +12,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::http::{App, Bound};
+use crate::{
+    http::{App, Bound},
+    single::Alone,
+};
 
 /// How long requests under way may take to end. With what follows it stays below the 30 seconds
 /// after which orchestrators kill.
@@ -45,6 +48,8 @@ pub struct Running {
     listeners: Vec<JoinHandle<()>>,
     recording: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
+    /// Given back last.
+    alone: Alone,
 }
 
 impl Running {
@@ -53,6 +58,7 @@ impl Running {
         bound: Vec<Bound>,
         recording: JoinHandle<()>,
         chores: Vec<JoinHandle<()>>,
+        alone: Alone,
     ) -> Self {
         let (phase, phases) = watch::channel(Phase::Serving);
         let (alive, all_gone) = mpsc::channel(1);
@@ -61,7 +67,7 @@ impl Running {
             .into_iter()
             .map(|bound| tokio::spawn(bound.serve(Arc::clone(&app), phases.clone(), alive.clone())))
             .collect();
-        Self { addresses, app, phase, alive: all_gone, listeners, recording, chores }
+        Self { addresses, app, phase, alive: all_gone, listeners, recording, chores, alone }
     }
 
     /// Runs until a signal says to stop, then drains. A second signal stops at once.
@@ -95,10 +101,13 @@ impl Running {
             task.abort();
             let _ = task.await;
         }
+        let store = Arc::clone(&self.app.health.store);
         // The recorder ends when nobody can hand in rows any more.
         drop(self.app);
         if timeout(LAST_SECONDS, self.recording).await.is_err() {
             tracing::error!(event = "usage_lost", "some usage rows could not be written before the end");
         }
+        let _ = timeout(LAST_SECONDS, store.close()).await;
+        drop(self.alone);
     }
 }

@@ -26,11 +26,14 @@ use crate::{
     gateway::{self, Gateway, KeyTest, Recorder},
     http::{self, App, BindError, Health},
     lifecycle::Running,
+    single::{self, NotAlone},
     upstream::{TrustError, UpstreamClient, plaintext_hosts},
 };
 
 /// The name under which the hash of the operator's token is kept.
 const OPERATOR_SETTING: &str = "operator_token_sha256";
+/// The name under which a value is kept that only the right master secret can make.
+const ROOT_SETTING: &str = "master_secret_check";
 /// The shortest operator token that is taken from the environment.
 const MIN_OPERATOR_TOKEN: usize = 16;
 
@@ -43,6 +46,15 @@ pub enum StartError {
     /// The master secret cannot be used.
     #[error("kms")]
     Root(#[from] RootError),
+    /// Another gateway serves the store.
+    #[error(transparent)]
+    NotAlone(#[from] NotAlone),
+    /// The master secret is another one than the store was made with.
+    #[error(
+        "kms: this master secret is not the one this store was made with. Bring the right one back: \
+         with this one no stored key opens, and the audit log would break"
+    )]
+    ForeignRoot,
     /// The database cannot be used.
     #[error("storage")]
     Store(#[from] StoreError),
@@ -83,9 +95,13 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     warn_of(&config);
     make_folder(&config)?;
 
+    let alone = single::alone(&config.database)?;
     let root = load_root(&config.master_secret, &config.database, &*entropy)?;
     let custody = Custody::new(root, Arc::clone(&entropy));
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database, custody.chain).await?);
+    if store.init_setting(ROOT_SETTING, &custody.root_check).await? != custody.root_check {
+        return Err(StartError::ForeignRoot);
+    }
     let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::default());
     let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
     // Counters in memory forget at each start which token ids were used. With issuers in the
@@ -126,7 +142,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         bound.push(http::bind(index, listener).await?);
     }
     let chores = vec![stalls, tokio::spawn(upstream.sweep()), tokio::spawn(destroy_overlapped(store, clock))];
-    Ok(Started { running: Running::new(app, bound, recording, chores), new_operator_token })
+    Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
 }
 
 fn warn_of(config: &Config) {

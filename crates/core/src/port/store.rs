@@ -30,6 +30,9 @@ pub enum StoreError {
     /// There is none.
     #[error("no such {0}")]
     NotFound(&'static str),
+    /// The cursor is none that a list of this store gave out.
+    #[error("the cursor is not valid")]
+    Cursor,
     /// What is stored cannot be read: the database was changed by another hand.
     #[error("table {table}, column {column}, row {row}: the stored value cannot be read")]
     Inconsistent {
@@ -191,6 +194,8 @@ pub struct AuditFilter {
 pub trait Store: Send + Sync {
     /// Whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
+    /// Leaves everything tidy; nothing is asked of it afterwards.
+    async fn close(&self);
 
     /// A named setting of the installation, such as the hash of the operator's token.
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;

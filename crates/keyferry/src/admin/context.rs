@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
 use keyferry_core::{
-    admission::{Caller, Grant},
+    admission::{Caller, Denial, Grant},
     audit::AuditDraft,
     code::Code,
     id::TenantId,
@@ -110,16 +110,20 @@ impl Context {
     /// brings keys in or uses them.
     pub(super) async fn open_tenant(&self, id: &str) -> Result<Tenant, Failure> {
         let tenant = self.tenant(id).await?;
-        if !self.state.policy.enabled {
-            return Err(Failure::new(Code::Disabled, "Bring-your-own-key is turned off on this gateway."));
-        }
-        if !tenant.byok_enabled {
-            return Err(Failure::new(
-                Code::Disabled,
-                "Bring-your-own-key is not enabled for this tenant. Its operator can turn it on (byok_enabled).",
-            ));
-        }
+        self.gate(&tenant)?;
         Ok(tenant)
+    }
+
+    /// The feature gate: the kill switch first, then the tenant's own.
+    pub(super) fn gate(&self, tenant: &Tenant) -> Result<(), Failure> {
+        let denial = if !self.state.policy.enabled {
+            Denial::SwitchedOff
+        } else if !tenant.byok_enabled {
+            Denial::Disabled
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(denial.code(), denial.to_string()))
     }
 
     /// Who asks, as it is written in the audit log.

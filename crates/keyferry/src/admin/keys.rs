@@ -28,6 +28,10 @@ pub(super) async fn test(context: Context, headers: HeaderMap, body: Json) -> An
             "Keys in the mode 'carried' are not accepted by this gateway.",
         ));
     }
+    if let Some(id) = tenant {
+        let missing = || Failure::not_found("tenant");
+        context.gate(&context.state.store.tenant(id).await?.ok_or_else(missing)?)?;
+    }
     context.draw_key_test().await?;
     let question: Question<'_> = body.read("{provider}, the key in the header X-BYOK-Key")?;
     let provider = context

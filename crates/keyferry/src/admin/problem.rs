@@ -37,6 +37,7 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::NotFound(what) => Self::not_found(what),
             StoreError::Conflict(why) => Self::new(Code::Conflict, why),
+            StoreError::Cursor => Self::invalid("The cursor is not one that this list gave out."),
             StoreError::Away(_) | StoreError::Inconsistent { .. } => {
                 tracing::error!(event = "store_failed", %error);
                 Self(Problem::unavailable("The store is away."))

@@ -68,7 +68,8 @@ pub(super) fn table(value: &Value, columns: &[&str], as_json: bool) {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        // Names are other people's text: a terminal must not obey it.
+        Value::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
         Value::Object(fields) if fields.contains_key("status") => text(&fields["status"]),
         other => other.to_string(),
     }

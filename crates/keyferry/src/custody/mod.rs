@@ -42,6 +42,8 @@ pub struct Custody {
     pub unsealer: Unsealer,
     /// For the store.
     pub chain: AuditChain,
+    /// A value that only this master secret can make, to recognise it by.
+    pub root_check: Vec<u8>,
 }
 
 impl Custody {
@@ -50,11 +52,13 @@ impl Custody {
     pub fn new(root: LocalRoot, entropy: Arc<dyn Entropy>) -> Self {
         let (sealer, opener, _rewrapper) = keyferry_envelope::capabilities();
         let chain = AuditChain::new(root.audit_key());
+        let root_check = root.token_key().sign(&[b"keyferry master secret check"]).to_vec();
         let root = Arc::new(root);
         Self {
             vault: Vault::new(sealer, Arc::clone(&root), entropy),
             unsealer: Unsealer::new(opener, root),
             chain,
+            root_check,
         }
     }
 }

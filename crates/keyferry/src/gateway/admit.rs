@@ -65,8 +65,8 @@ impl Gateway {
         Err(Problem::unavailable("The tenant is being changed."))
     }
 
-    /// Proves a caller for something that is no request to a provider: no rate, no quota, but a
-    /// token with one use is used up, and the gate must be open.
+    /// Proves a caller for something that is no request to a provider: no gate, no rate, no quota,
+    /// but a token with one use is used up.
     pub(super) async fn identify(&self, token: &SecretBytes) -> Result<Caller, Problem> {
         for _ in 0..ATTEMPTS {
             let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
@@ -77,18 +77,14 @@ impl Gateway {
                 claim: caller.claim(),
                 take: None,
             };
-            let denial = match self.counters.decide(&plan).await.map_err(|error| away(&error))? {
-                Decision::Stale(_) => {
-                    self.views.forget(&view);
-                    continue;
+            match self.counters.decide(&plan).await.map_err(|error| away(&error))? {
+                Decision::Stale(_) => self.views.forget(&view),
+                Decision::Replayed => {
+                    let denial = Denial::Replayed;
+                    return Err(Problem::new(denial.code(), denial.to_string()));
                 }
-                Decision::Replayed => Some(Denial::Replayed),
-                _ => view.tenant.gate(self.policy.enabled).err(),
-            };
-            return match denial {
-                None => Ok(caller),
-                Some(denial) => Err(Problem::new(denial.code(), denial.to_string())),
-            };
+                _ => return Ok(caller),
+            }
         }
         Err(Problem::unavailable("The tenant is being changed."))
     }

@@ -63,6 +63,7 @@ impl Gateway {
             path: target.upstream,
             headers: headers_up(&parts.headers),
             body,
+            deadline,
             key: Some((key.slot, Arc::clone(&key.key))),
         };
         let mut answer = match self.upstream.send(call).await {

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex as StdMutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use keyferry_core::{
     net::base_url::BaseUrl,
     time::Timestamp,
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::time::{Instant, timeout};
 
 use super::jws::{KeySet, PublicKey};
 use crate::upstream::{Call, ForwardBody, Lane, Purpose, UpstreamClient};
@@ -36,21 +36,37 @@ const MAX_ISSUERS: usize = 10_000;
 /// The remembered key sets.
 pub(super) struct KeySets {
     upstream: Arc<UpstreamClient>,
-    fetched: StdMutex<HashMap<IssuerId, Arc<Mutex<Fetched>>>>,
+    fetched: Mutex<HashMap<IssuerId, Arc<Entry>>>,
+}
+
+/// What is known of one issuer.
+#[derive(Default)]
+struct Entry {
+    known: Mutex<Known>,
+    /// Held while fetching: whoever needs a key that is not there waits for this one fetch.
+    fetching: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Fetched {
-    set: Option<Arc<KeySet>>,
+struct Known {
+    set: Option<KeySet>,
     /// When the set was last fetched.
     renewed_at: Option<Timestamp>,
     /// When a fetch was last tried.
     tried_at: Option<Timestamp>,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn age(at: Option<Timestamp>, now: Timestamp) -> i64 {
+    at.map_or(i64::MAX, |at| now.secs() - at.secs())
+}
+
 impl KeySets {
     pub(super) fn new(upstream: Arc<UpstreamClient>) -> Self {
-        Self { upstream, fetched: StdMutex::default() }
+        Self { upstream, fetched: Mutex::default() }
     }
 
     /// The key of an issuer that a token names.
@@ -61,6 +77,8 @@ impl KeySets {
         }
     }
 
+    /// A key that is known is used at once, and renewed on the side when it is old: a stranger who
+    /// names keys that do not exist, or a slow host, must not make anybody else wait.
     async fn fetched_key(
         &self,
         issuer: &Issuer,
@@ -69,39 +87,74 @@ impl KeySets {
         now: Timestamp,
     ) -> Option<PublicKey> {
         let entry = self.entry(&issuer.id);
-        // Held while fetching: everybody else who needs the same set waits for this one fetch.
-        let mut entry = entry.lock().await;
-        let age = |at: Option<Timestamp>| at.map_or(i64::MAX, |at| now.secs() - at.secs());
-        let known = entry.set.as_ref().and_then(|set| set.find(kid).cloned());
-        let wants_new = known.is_none() || age(entry.renewed_at) > MAX_AGE;
-        if wants_new && age(entry.tried_at) >= MIN_AGE {
-            entry.tried_at = Some(now);
-            match timeout(FETCH_TIME, self.fetch(issuer, url)).await {
-                Ok(Some(set)) => {
-                    entry.set = Some(Arc::new(set));
-                    entry.renewed_at = Some(now);
-                }
-                _ => {
-                    tracing::warn!(event = "key_set_not_renewed", issuer = %issuer.id, tenant = %issuer.tenant);
-                }
-            }
+        let (key, old) = entry.look(kid, now);
+        if key.is_some() && !old {
+            return key;
         }
-        if age(entry.renewed_at) > MAX_STALE {
-            return None;
+        let fetch = Fetch {
+            upstream: Arc::clone(&self.upstream),
+            issuer: issuer.clone(),
+            url: url.to_owned(),
+            entry: Arc::clone(&entry),
+        };
+        // A task of its own: it goes on when the one who asked goes away.
+        let renewed = tokio::spawn(fetch.run(now));
+        if key.is_some() {
+            return key;
         }
-        entry.set.as_ref()?.find(kid).cloned()
+        renewed.await.ok()?;
+        entry.look(kid, now).0
     }
 
-    fn entry(&self, issuer: &IssuerId) -> Arc<Mutex<Fetched>> {
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+    fn entry(&self, issuer: &IssuerId) -> Arc<Entry> {
+        let mut fetched = lock(&self.fetched);
         if fetched.len() >= MAX_ISSUERS && !fetched.contains_key(issuer) {
             fetched.clear();
         }
         Arc::clone(fetched.entry(issuer.clone()).or_default())
     }
+}
 
-    async fn fetch(&self, issuer: &Issuer, url: &str) -> Option<KeySet> {
-        let url = BaseUrl::parse(url).ok()?;
+impl Entry {
+    /// The key, if it is known and may still be used, and whether the set is due.
+    fn look(&self, kid: Option<&str>, now: Timestamp) -> (Option<PublicKey>, bool) {
+        let known = lock(&self.known);
+        let since = age(known.renewed_at, now);
+        let key = known.set.as_ref().and_then(|set| set.find(kid)).filter(|_| since <= MAX_STALE);
+        (key.cloned(), since > MAX_AGE)
+    }
+}
+
+/// One fetch of a set.
+struct Fetch {
+    upstream: Arc<UpstreamClient>,
+    issuer: Issuer,
+    url: String,
+    entry: Arc<Entry>,
+}
+
+impl Fetch {
+    async fn run(self, now: Timestamp) {
+        let _one = self.entry.fetching.lock().await;
+        {
+            let mut known = lock(&self.entry.known);
+            if age(known.tried_at, now) < MIN_AGE {
+                return;
+            }
+            known.tried_at = Some(now);
+        }
+        if let Ok(Some(set)) = timeout(FETCH_TIME, self.fetch()).await {
+            let mut known = lock(&self.entry.known);
+            known.set = Some(set);
+            known.renewed_at = Some(now);
+        } else {
+            let (issuer, tenant) = (&self.issuer.id, &self.issuer.tenant);
+            tracing::warn!(event = "key_set_not_renewed", %issuer, %tenant);
+        }
+    }
+
+    async fn fetch(&self) -> Option<KeySet> {
+        let url = BaseUrl::parse(&self.url).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("keyferry"));
@@ -109,12 +162,13 @@ impl KeySets {
             lane: Lane {
                 host: url.host().clone(),
                 purpose: Purpose::KeySets,
-                tenant: Some(issuer.tenant.clone()),
+                tenant: Some(self.issuer.tenant.clone()),
             },
             method: Method::GET,
             path: if url.path().is_empty() { "/".to_owned() } else { url.path().to_owned() },
             headers,
             body: ForwardBody::Empty,
+            deadline: Instant::now() + FETCH_TIME,
             key: None,
         };
         let answer = self.upstream.send(call).await.ok()?;
@@ -122,6 +176,6 @@ impl KeySets {
             return None;
         }
         let bytes = Limited::new(answer.into_body(), MAX_BYTES).collect().await.ok()?.to_bytes();
-        KeySet::read(&bytes, issuer.algorithm).ok()
+        KeySet::read(&bytes, self.issuer.algorithm).ok()
     }
 }

@@ -13,7 +13,7 @@ use keyferry_core::{
     verdict::{KeyStatus, classify},
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Gateway, parse_key, slots::PlacedKey, views::away};
 use crate::{
@@ -51,8 +51,8 @@ impl KeyTest {
         credential: &str,
     ) -> Result<Option<TestedKey>, Problem> {
         let gateway = &self.0;
-        // A test right after a rotation must test the new key.
-        let Some(view) = gateway.views.current(tenant).await? else { return Ok(None) };
+        // What is stored now is tested, not what is remembered.
+        let Some(view) = gateway.views.read_again(tenant).await? else { return Ok(None) };
         let found = view.tenant.credentials.iter().find(|one| one.summary.id.as_str() == credential);
         let Some(found) = found else { return Ok(None) };
         let Some(provider) = gateway.providers.get(found.summary.provider.as_str()) else { return Ok(None) };
@@ -125,6 +125,7 @@ impl KeyTest {
             path,
             headers,
             body: ForwardBody::Empty,
+            deadline: Instant::now() + TEST_TIME,
             key: Some((placed.slot, Arc::<ApiKey>::clone(&placed.key))),
         };
         let answer = self.0.upstream.send(call).await?;

@@ -21,7 +21,7 @@ impl Boundary {
     /// Takes what came; answers what may go on.
     pub(super) fn pass(&mut self, chunk: Bytes) -> Bytes {
         if self.held.is_empty() {
-            let end = last_boundary(&chunk);
+            let end = last_boundary(&chunk, 0);
             if end == chunk.len() {
                 self.inside = false;
                 return chunk;
@@ -33,8 +33,10 @@ impl Boundary {
             let ready = chunk.slice(..end);
             return if self.held.len() > MAX_HELD { self.release(&ready) } else { ready };
         }
+        // What was held has been searched; only a boundary that begins in its last bytes is new.
+        let searched = self.held.len().saturating_sub(3);
         self.held.extend_from_slice(&chunk);
-        let end = last_boundary(&self.held);
+        let end = last_boundary(&self.held, searched);
         if end > 0 {
             self.inside = false;
             return self.held.split_to(end).freeze();
@@ -60,10 +62,11 @@ impl Boundary {
     }
 }
 
-/// The end of the last blank line: LF LF, CR LF CR LF or CR CR (WHATWG HTML §9.2.6).
-fn last_boundary(bytes: &[u8]) -> usize {
+/// The end of the last blank line that ends behind `from`: LF LF, CR LF CR LF or CR CR (WHATWG HTML
+/// §9.2.6).
+fn last_boundary(bytes: &[u8], from: usize) -> usize {
     let mut end = bytes.len();
-    while let Some(at) = memchr::memrchr2(b'\n', b'\r', &bytes[..end]) {
+    while let Some(at) = memchr::memrchr2(b'\n', b'\r', &bytes[from..end]).map(|at| from + at) {
         let before = &bytes[..at];
         let blank = match bytes[at] {
             b'\n' => before.ends_with(b"\n") || before.ends_with(b"\n\r") || before.ends_with(b"\r\r"),

@@ -6,7 +6,9 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use keyferry_core::{
@@ -24,6 +26,8 @@ use crate::http::Problem;
 /// Tenants, and separately token ids, that are remembered at most.
 const MAX_VIEWS: usize = 10_000;
 const MAX_TOKENS: usize = 100_000;
+/// How old a view may be.
+const MAX_AGE: Duration = Duration::from_secs(2);
 /// Tokens remembered within one view.
 const MAX_TOKENS_PER_VIEW: usize = 10_000;
 
@@ -33,6 +37,7 @@ pub(super) struct View {
     pub(super) tenant: TenantView,
     /// Whose JWTs it accepts.
     pub(super) issuers: Vec<Issuer>,
+    read_at: Instant,
     /// Tokens that were asked for.
     tokens: Mutex<HashMap<TokenId, Arc<StoredToken>>>,
 }
@@ -64,19 +69,40 @@ impl Views {
     }
 
     /// The view of a tenant; `None` if there is no such tenant.
+    ///
+    /// The epoch says when the gateway changed something. That somebody else changed the database
+    /// it cannot say, so a view is read again when it is some seconds old, if the store answers.
     pub(super) async fn of_tenant(&self, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
-        if let Some(view) = lock(&self.by_tenant).get(id) {
-            return Ok(Some(Arc::clone(view)));
+        let known = lock(&self.by_tenant).get(id).map(Arc::clone);
+        match known {
+            Some(view) if view.read_at.elapsed() < MAX_AGE => Ok(Some(view)),
+            Some(view) => match self.read(id).await {
+                Ok(fresh) => Ok(fresh),
+                Err(error) => {
+                    tracing::warn!(event = "view_kept", %error, tenant = %id);
+                    Ok(Some(view))
+                }
+            },
+            None => self.read(id).await.map_err(|error| away(&*error)),
         }
-        let epoch = self.counters.epoch(id).await.map_err(|error| away(&error))?;
-        let Some(tenant) = self.store.tenant(id).await.map_err(|error| away(&error))? else {
+    }
+
+    /// The view of a tenant, read from the store whatever is remembered.
+    pub(super) async fn read_again(&self, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
+        self.read(id).await.map_err(|error| away(&*error))
+    }
+
+    async fn read(&self, id: &TenantId) -> Result<Option<Arc<View>>, Box<dyn Error + Send + Sync>> {
+        let epoch = self.counters.epoch(id).await?;
+        let Some(tenant) = self.store.tenant(id).await? else {
+            lock(&self.by_tenant).remove(id);
             return Ok(None);
         };
-        let credentials = self.store.sealed_credentials(id).await.map_err(|error| away(&error))?;
-        let issuers = self.store.issuers(id).await.map_err(|error| away(&error))?;
+        let credentials = self.store.sealed_credentials(id).await?;
+        let issuers = self.store.issuers(id).await?;
         let credentials = credentials.into_iter().map(Arc::new).collect();
         let tenant = TenantView { tenant, credentials, epoch };
-        let view = Arc::new(View { tenant, issuers, tokens: Mutex::default() });
+        let view = Arc::new(View { tenant, issuers, read_at: Instant::now(), tokens: Mutex::default() });
         let mut views = lock(&self.by_tenant);
         // Another request may have read a newer one meanwhile.
         match views.get(id) {

@@ -81,13 +81,13 @@ impl App {
             Ok(clean) => clean,
             Err(reason) => {
                 crate::telemetry::metrics::refused();
-                return refuse(&Refusal { reason, status: 400, target }, id);
+                return refuse(&Refusal { reason, status: 400, target, of_body: false }, id);
             }
         };
         let answer = self.route(id, serves, client, clean, &target).await;
         // A body that broke a rule while it was read ends the connection, and its answer says why.
         match shared.refusal() {
-            Some(refusal) if answer.status() == 400 => refuse(refusal, id),
+            Some(refusal) if refusal.of_body && answer.status() == 400 => refuse(refusal, id),
             _ => answer,
         }
     }
@@ -151,7 +151,7 @@ fn refused(request: &Request<ClientBody>, shared: &Shared) -> Option<Refusal> {
 }
 
 fn refuse(refusal: &Refusal, id: &RequestId) -> Response<AnswerBody> {
-    tracing::info!(event = "request_refused", reason = refusal.reason.0, status = refusal.status);
+    tracing::info!(event = "request_refused", request_id = %id, reason = refusal.reason.0, status = refusal.status);
     let problem =
         Problem { status: Some(refusal.status), ..Problem::new(Code::InvalidRequest, refusal.reason.0) };
     let mut answer = problem.answer(Form::of_target(&refusal.target), id.as_str());

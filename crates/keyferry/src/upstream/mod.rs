@@ -53,6 +53,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// What it carries.
     pub body: ForwardBody,
+    /// When the whole exchange must be over.
+    pub deadline: Instant,
     /// The key, and where it goes.
     pub key: Option<(AuthSlot, Arc<ApiKey>)>,
 }
@@ -92,8 +94,8 @@ impl UpstreamClient {
     /// A connection from the pool may have been closed by the provider in the same moment. The
     /// request is repeated on a fresh one only when the library says that none of it was sent.
     pub async fn send(self: &Arc<Self>, call: Call) -> Result<Response<UpstreamBody>, UpstreamError> {
-        let deadline = Instant::now() + self.limits.first_byte_timeout;
-        let Call { lane, method, path, headers, body, key } = call;
+        let deadline = call.deadline.min(Instant::now() + self.limits.first_byte_timeout);
+        let Call { lane, method, path, headers, body, key, deadline: _ } = call;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(path).map_err(|_| UpstreamError::Injection)?;
@@ -112,7 +114,8 @@ impl UpstreamClient {
                 Err(Failure::Sent(error)) => return Err(error),
             }
         }
-        let mut ready = self.open(&lane).await?;
+        let opened = timeout_at(deadline, self.open(&lane)).await;
+        let mut ready = opened.unwrap_or(Err(UpstreamError::Timeout("connecting")))?;
         match self.exchange(&mut ready, &mut request, key.as_ref(), deadline).await {
             Ok(answer) => Ok(self.answer(answer, lane, ready)),
             Err(Failure::NotSent(_)) => {

@@ -5,22 +5,28 @@
 //! while claims are made, a few at a time, so memory is bounded by what is alive.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::RandomState},
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet, hash_map::RandomState},
     hash::BuildHasher,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use keyferry_core::{
     id::TenantId,
     limits::Rate,
-    port::counter::{Bucket, Counters, CountersAway, Decision, Epoch, Plan, Scope, Take},
+    port::counter::{Bucket, Claim, Counters, CountersAway, Decision, Epoch, Plan, Scope, Take},
     time::Timestamp,
 };
 
 const SHARDS: usize = 64;
-/// Claims a shard keeps at most; beyond that it refuses to make new ones rather than forget one.
-const MAX_CLAIMS: usize = 200_000;
+/// Live token ids of one tenant, and of all together: beyond that no new one is accepted rather
+/// than an old one forgotten. A tenant that reaches its own limit is in nobody else's way.
+const MAX_CLAIMS_OF_TENANT: usize = 500_000;
+const MAX_CLAIMS: usize = 5_000_000;
 /// Idle buckets are dropped when a shard holds more than this many.
 const MAX_BUCKETS: usize = 50_000;
 
@@ -30,14 +36,20 @@ pub struct MemoryCounters {
     hasher: RandomState,
 }
 
-#[derive(Default)]
 struct Shard {
     epochs: HashMap<TenantId, u64>,
     quotas: HashMap<TenantId, Quota>,
     buckets: HashMap<String, Gcra>,
-    claims: HashMap<[u8; 32], Timestamp>,
-    /// In the order they were made; ends differ by an hour at most, so the sweep is nearly in order.
-    claim_order: VecDeque<([u8; 32], Timestamp)>,
+    claims: HashMap<TenantId, Claims>,
+    /// All live claims of all shards.
+    all_claims: Arc<AtomicUsize>,
+}
+
+/// The token ids that a tenant's callers have used, and which of them can be forgotten first.
+#[derive(Default)]
+struct Claims {
+    live: HashSet<[u8; 32]>,
+    ends: BinaryHeap<Reverse<(Timestamp, [u8; 32])>>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +67,16 @@ struct Gcra {
 
 impl Default for MemoryCounters {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+        let claims = Arc::<AtomicUsize>::default();
+        let shard = || Shard {
+            epochs: HashMap::new(),
+            quotas: HashMap::new(),
+            buckets: HashMap::new(),
+            claims: HashMap::new(),
+            all_claims: Arc::clone(&claims),
+        };
+        let shards = (0..SHARDS).map(|_| Mutex::new(shard())).collect();
+        Self { shards, hasher: RandomState::new() }
     }
 }
 
@@ -115,16 +136,10 @@ impl Shard {
         if epoch != plan.epoch.0 {
             return Ok(Decision::Stale(Epoch(epoch)));
         }
-        if let Some(claim) = plan.claim {
-            self.forget_expired_claims(plan.now);
-            if self.claims.contains_key(&claim.key) {
-                return Ok(Decision::Replayed);
-            }
-            if self.claims.len() >= MAX_CLAIMS {
-                return Err(CountersAway("too many live token ids".to_owned()));
-            }
-            self.claims.insert(claim.key, claim.until);
-            self.claim_order.push_back((claim.key, claim.until));
+        if let Some(claim) = plan.claim
+            && !self.claim(plan.tenant, claim, plan.now)?
+        {
+            return Ok(Decision::Replayed);
         }
         match &plan.take {
             None => Ok(Decision::Taken),
@@ -143,8 +158,11 @@ impl Shard {
                 }
             }
         }
-        let day = plan.now.day();
-        let used = self.quotas.get(plan.tenant).filter(|q| q.day == day).map_or(0, |q| q.used);
+        // A day that has begun does not end again: a request that was under way over midnight, or
+        // a clock that steps back, counts on the newer day.
+        let known = self.quotas.get(plan.tenant).copied();
+        let day = known.map_or(plan.now.day(), |quota| quota.day.max(plan.now.day()));
+        let used = known.filter(|quota| quota.day == day).map_or(0, |quota| quota.used);
         if used >= take.daily_quota {
             return Decision::QuotaExceeded;
         }
@@ -160,7 +178,10 @@ impl Shard {
         let Some(interval) = rate.interval_micros() else { return Ok(None) };
         let (interval, burst) = (interval as i64, i64::from(rate.burst().max(1)));
         let now = now.millis().saturating_mul(1000);
-        let arrival = self.buckets.get(name).map_or(now, |bucket| bucket.arrival.max(now));
+        // No bucket can be further ahead than full: a clock that was set back must not close it.
+        let arrival = self.buckets.get(name).map_or(now, |bucket| {
+            bucket.arrival.clamp(now, now.saturating_add(interval.saturating_mul(burst)))
+        });
         let earliest = arrival - interval * (burst - 1);
         if now < earliest {
             return Err(((earliest - now) as u64).div_ceil(1000));
@@ -168,16 +189,32 @@ impl Shard {
         Ok(Some(Gcra { arrival: arrival + interval }))
     }
 
-    fn forget_expired_claims(&mut self, now: Timestamp) {
+    /// Whether a token id was free; it is used from here on.
+    fn claim(&mut self, tenant: &TenantId, claim: Claim, now: Timestamp) -> Result<bool, CountersAway> {
+        let claims = self.claims.entry(tenant.clone()).or_default();
+        // A few at a time, so that no single request pays for many.
         for _ in 0..4 {
-            match self.claim_order.front() {
-                Some(&(key, until)) if until < now => {
-                    self.claims.remove(&key);
-                    self.claim_order.pop_front();
+            match claims.ends.peek() {
+                Some(Reverse((until, key))) if *until < now => {
+                    claims.live.remove(key);
+                    claims.ends.pop();
+                    self.all_claims.fetch_sub(1, Ordering::Relaxed);
                 }
                 _ => break,
             }
         }
+        if claims.live.contains(&claim.key) {
+            return Ok(false);
+        }
+        let full = claims.live.len() >= MAX_CLAIMS_OF_TENANT
+            || self.all_claims.load(Ordering::Relaxed) >= MAX_CLAIMS;
+        if full {
+            return Err(CountersAway("too many live token ids".to_owned()));
+        }
+        claims.live.insert(claim.key);
+        claims.ends.push(Reverse((claim.until, claim.key)));
+        self.all_claims.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
     }
 
     /// A bucket whose arrival time has passed is as good as a new one.

@@ -92,9 +92,9 @@ impl SqliteStore {
         .bind(filter.to.map_or(i64::MAX, Timestamp::millis))
         .bind(filter.action.as_deref())
         .bind(filter.actor.as_deref())
-        .bind(cursor(page, i64::MAX))
+        .bind(cursor(page, i64::MAX)?)
         .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.reports)
         .await
         .map_err(away)?;
         let rows = rows.iter().map(|row| read(row).map(|row| (row.seq, row)));

@@ -59,7 +59,7 @@ impl SqliteStore {
         let rows =
             sqlx::query("SELECT * FROM credentials WHERE tenant_id = ? AND n < ? ORDER BY n DESC LIMIT ?")
                 .bind(tenant.as_str())
-                .bind(cursor(page, i64::MAX))
+                .bind(cursor(page, i64::MAX)?)
                 .bind(i64::from(page.limit) + 1)
                 .fetch_all(&self.readers)
                 .await

@@ -50,6 +50,8 @@ const BUSY: Duration = Duration::from_millis(400);
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// For lists and sums over many rows: however long they take, admission has its own.
+    reports: SqlitePool,
     chain: AuditChain,
     /// Destroyed keys still stand in the write-ahead log.
     to_shred: AtomicBool,
@@ -82,6 +84,7 @@ impl SqliteStore {
         migrator().run(&writer).await.map_err(|error| StoreError::Away(error.to_string()))?;
         let store = Self {
             readers: pool(4).await.map_err(away)?,
+            reports: pool(2).await.map_err(away)?,
             writer,
             chain,
             to_shred: AtomicBool::new(true),
@@ -154,6 +157,14 @@ impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         // A read would not notice a disk that is full or a lock that is held.
         self.write().await?.rollback().await.map_err(away)
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.reports.close().await;
+        // Nobody reads any more, so the write-ahead log can go into the database whole.
+        self.shred(true).await;
+        self.writer.close().await;
     }
 
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

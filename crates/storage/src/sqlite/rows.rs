@@ -51,8 +51,11 @@ impl Reader<'_> {
 }
 
 /// Where a list goes on: the number of the last row of the page before, or the start.
-pub(super) fn cursor(page: &PageRequest, start: i64) -> i64 {
-    page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or(start)
+pub(super) fn cursor(page: &PageRequest, start: i64) -> Result<i64, StoreError> {
+    match page.cursor.as_deref() {
+        None => Ok(start),
+        Some(cursor) => cursor.parse().ok().filter(|&n| n > 0).ok_or(StoreError::Cursor),
+    }
 }
 
 /// Makes a page of rows that were read one more than asked for.

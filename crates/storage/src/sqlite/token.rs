@@ -64,7 +64,7 @@ impl SqliteStore {
     ) -> Result<Page<Token>, StoreError> {
         let rows = sqlx::query("SELECT * FROM tokens WHERE tenant_id = ? AND n < ? ORDER BY n DESC LIMIT ?")
             .bind(tenant.as_str())
-            .bind(cursor(page, i64::MAX))
+            .bind(cursor(page, i64::MAX)?)
             .bind(i64::from(page.limit) + 1)
             .fetch_all(&self.readers)
             .await

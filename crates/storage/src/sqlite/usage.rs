@@ -96,7 +96,7 @@ impl SqliteStore {
             .bind(tenant.as_str())
             .bind(from.map_or(i64::MIN, Timestamp::millis))
             .bind(to.map_or(i64::MAX, Timestamp::millis))
-            .fetch_all(&self.readers)
+            .fetch_all(&self.reports)
             .await
             .map_err(away)?;
         rows.iter().map(|row| read_group(row, columns.len())).collect()
@@ -116,9 +116,9 @@ impl SqliteStore {
         .bind(tenant.as_str())
         .bind(from.map_or(i64::MIN, Timestamp::millis))
         .bind(to.map_or(i64::MAX, Timestamp::millis))
-        .bind(cursor(page, i64::MAX))
+        .bind(cursor(page, i64::MAX)?)
         .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.reports)
         .await
         .map_err(away)?;
         let numbered = |row: &SqliteRow| Ok((Reader { table: "usage", row }.get("n")?, read(row)?));

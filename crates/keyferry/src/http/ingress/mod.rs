@@ -47,6 +47,8 @@ pub struct Refusal {
     pub status: u16,
     /// The first bytes of the target, if it had any.
     pub target: String,
+    /// Whether it was the body of a request whose head had passed.
+    pub of_body: bool,
 }
 
 /// The target of the stand-in head that the library is given for a refused one, so that the

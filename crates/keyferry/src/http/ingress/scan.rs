@@ -103,9 +103,10 @@ impl Scanner {
     /// Refuses what is being read, for example because it came too slowly.
     pub(super) fn refuse(&mut self, reason: Reason, status: u16) -> Refusal {
         let target = head::target_of(&self.head);
+        let of_body = !matches!(self.state, State::Head);
         self.state = State::Refused;
         self.head = Vec::new();
-        Refusal { reason, status, target }
+        Refusal { reason, status, target, of_body }
     }
 
     /// Adds to the head; when it is complete and good, puts it out.
