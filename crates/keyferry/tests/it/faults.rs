@@ -102,7 +102,7 @@ async fn garbage_is_an_upstream_error() {
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
             .to_owned(),
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n".to_owned(),
-        format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "x".repeat(400_000)),
+        format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "x".repeat(1_000_000)),
     ];
     let answers = garbage.clone().map(|text| Answer::raw(text).then_close());
     let provider = Provider::answering(answers).await;
@@ -367,4 +367,82 @@ fn seen() -> crate::harness::Seen {
         headers: Vec::new(),
         body: Vec::new(),
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_provider_closed_meanwhile_costs_no_request() {
+    let provider = Provider::start(|seen| Answer::right(seen).then_close()).await;
+    let gateway = impatient(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    for _ in 0..20 {
+        gateway.chat(&tenant.caller_token).await.expect(200);
+    }
+    assert_eq!(provider.count(), 20);
+}
+
+#[tokio::test]
+async fn odd_but_right_answers_pass() {
+    let body = r#"{"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
+    let json = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let answers = [
+        format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n{json}"),
+        format!("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\n{json}"),
+        format!("HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{body}"),
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{body}"),
+        format!("HTTP/1.1 200\r\ncontent-encoding: identity\r\n{json}"),
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{:x};ext=1\r\n{body}\r\n0\r\nx-trailer: 1\r\n\r\n",
+            body.len()
+        ),
+    ];
+    let provider = Provider::answering(answers.clone().map(|answer| Answer::raw(answer).then_close())).await;
+    let gateway = impatient(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    for (count, answer) in answers.into_iter().enumerate() {
+        let reply = gateway.chat(&tenant.caller_token).await;
+        assert_eq!((reply.status(), reply.text().as_str()), (200, body), "{answer}");
+        assert_eq!(gateway.usage_row(&tenant.id, count + 1).await["output_tokens"], 2, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_any_framing_is_whole_only_with_its_last_event() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    for (name, path, body, events) in surfaces() {
+        let whole = Answer::raw(head).then(events.concat()).then_close();
+        let cut = Answer::raw(head).then(events[0]).then_close();
+        let provider = Provider::answering([whole, cut]).await;
+        let gateway = impatient(&provider).await;
+        let tenant = gateway.tenant_with_key(name, &a_key("key-")).await;
+        let reply = gateway.post(&tenant.caller_token, path, &[], &body).await.expect(200);
+        assert_eq!((reply.text(), reply.whole), (events.concat(), true), "{name}");
+        let reply = gateway.post(&tenant.caller_token, path, &[], &body).await.expect(200);
+        assert!(!reply.whole, "{name}");
+        let text = reply.text();
+        error_event(name, text.strip_prefix(events[0]).unwrap_or_else(|| panic!("{name}: {text:?}")));
+    }
+}
+
+#[tokio::test]
+async fn an_error_inside_a_stream_is_the_providers_own_end() {
+    let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
+    let provider =
+        Provider::start(move |_| Answer::events().chunk(ANTHROPIC_STREAM[0]).chunk(error).end()).await;
+    let gateway = impatient(&provider).await;
+    let tenant = gateway.tenant_with_key("anthropic", &a_key("key-")).await;
+    let body = json!({"model": "m", "max_tokens": 1, "messages": [], "stream": true});
+    let reply = gateway.post(&tenant.caller_token, "/anthropic/v1/messages", &[], &body).await.expect(200);
+    assert_eq!((reply.text(), reply.whole), (format!("{}{error}", ANTHROPIC_STREAM[0]), true));
+}
+
+#[tokio::test]
+async fn a_compatible_provider_may_leave_out_the_last_event_of_openai() {
+    let provider = Provider::start(|_| Answer::sse(&OPENAI_STREAM[..3])).await;
+    let yaml = "providers: {acme: {kind: openai-compatible, base_url: 'https://llm.acme.com/v1'}}";
+    let options = Options::to(&provider).dial("llm.acme.com", provider.address, true).yaml(yaml);
+    let gateway = Gateway::start(options).await;
+    let tenant = gateway.tenant_with_key("acme", &a_key("key-")).await;
+    let body = json!({"model": "m", "messages": [], "stream": true});
+    let reply = gateway.post(&tenant.caller_token, "/acme/v1/chat/completions", &[], &body).await.expect(200);
+    assert_eq!((reply.text(), reply.whole), (OPENAI_STREAM[..3].concat(), true));
 }

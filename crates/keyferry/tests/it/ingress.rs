@@ -326,3 +326,45 @@ async fn a_body_is_never_read_as_a_request() {
         assert_eq!(got.len(), usize::from(status == 200));
     }
 }
+
+#[tokio::test]
+async fn an_upload_that_breaks_a_rule_on_its_way_never_becomes_a_whole_request() {
+    // Uploads pass through while they are read, so the provider may see the beginning of one.
+    let scene = Scene::start().await;
+    let part = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nx\r\n--B--\r\n";
+    let size = format!("{:x}", part.len());
+    let upload = |framing: &str, body: &str| {
+        scene.localized(&format!(
+            "POST /v1/files HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer kf\r\n\
+             Content-Type: multipart/form-data; boundary=B\r\n{framing}\r\n\r\n{body}"
+        ))
+    };
+    let chunked = |body: &str| upload("Transfer-Encoding: chunked", body);
+    let bad = [
+        chunked(&format!("{size}\r\n{part}\n0\r\n\r\n")),
+        chunked(&format!("{size}\r\n{part}\r\n0\r\nAuthorization: Bearer x\r\n\r\n")),
+        chunked(&format!("{size}\r\n{part}\r\n-1\r\nx\r\n0\r\n\r\n")),
+        chunked(&format!("{size}\r\n{part}\r\nFFFFFFFFFFFFFFFFF\r\nx")),
+        chunked(&format!("{size}\r\n{part}\r\n0\n\r\n")),
+        chunked(&format!("{size}\r\n{part}GET /v1/models HTTP/1.1\r\n\r\n")),
+    ];
+    let tail = hidden(&scene);
+    for bytes in bad {
+        let mut connection = Connection::open(scene.gateway.port()).await;
+        let _ = connection.try_send(&[bytes.as_slice(), &tail].concat()).await;
+        let answer = timeout(BRIEFLY, connection.rest()).await.expect("the connection is closed");
+        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
+        scene.still_serves().await;
+        assert_eq!(scene.got().len(), 0, "{:?}", scene.got());
+    }
+    for bytes in [
+        chunked(&format!("{size}\r\n{part}\r\n0\r\n\r\n")),
+        upload(&format!("Content-Length: {}", part.len()), part),
+    ] {
+        let mut connection = Connection::open(scene.gateway.port()).await;
+        connection.send(&bytes).await;
+        connection.reply().await.expect(200);
+        assert_eq!(scene.got().last().map(|seen| seen.body.clone()), Some(part.as_bytes().to_vec()));
+    }
+    assert_eq!(scene.got().len(), 2);
+}

@@ -1,6 +1,9 @@
 //! Stopping, crashing, starting again, and clients that go away.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -213,4 +216,70 @@ async fn health_is_told_on_both_listeners_and_metrics_on_one() {
         let reply = request("GET", &format!("{}{path}", gateway.metrics_url()), &[], b"").await;
         reply.refused(404, "not_found");
     }
+}
+
+#[tokio::test]
+async fn silent_clients_do_not_hold_up_the_end() {
+    let provider = Provider::right().await;
+    let mut gateway = Gateway::before(&provider).await;
+    let silent = Connection::open(gateway.port()).await;
+    let mut half = Connection::open(gateway.port()).await;
+    half.send(b"POST /openai/v1/chat/completions HTTP/1.1\r\nhost: x\r\n").await;
+    let mut idle = Connection::open(gateway.port()).await;
+    idle.request("GET", "/healthz", &[], b"").await;
+    idle.reply().await.expect(200);
+    let begun = Instant::now();
+    assert_eq!(gateway.sigterm_and_wait().await.code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop((silent, half, idle));
+}
+
+#[tokio::test]
+async fn kill_9_under_load_loses_no_row_of_an_answer_that_was_read_whole() {
+    let provider = Provider::right().await;
+    let mut gateway = Gateway::before(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            let (port, token) = (gateway.port(), tenant.caller_token.clone());
+            let answered = Arc::clone(&answered);
+            tokio::spawn(async move {
+                let mut connection = Connection::open(port).await;
+                let bearer = format!("Bearer {token}");
+                let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+                let body = json!({"model": "m", "messages": [], "stream": number % 2 == 0}).to_string();
+                loop {
+                    connection.request("POST", CHAT, &headers, body.as_bytes()).await;
+                    let Some(reply) = connection.try_reply().await else { return };
+                    if reply.status() != 200 || !reply.whole {
+                        return;
+                    }
+                    let id = reply.header("x-keyferry-request-id").to_owned();
+                    answered.lock().expect("not poisoned").push(id);
+                }
+            })
+        })
+        .collect();
+    until("many answers", || async { (answered.lock().expect("not poisoned").len() > 60).then_some(()) })
+        .await;
+    gateway.kill();
+    for client in clients {
+        client.await.expect("no panic");
+    }
+    gateway.restart().await;
+    let path = format!("/tenants/{}/usage/requests?limit=1000", tenant.id);
+    let rows = gateway.operator("GET", &path, &Value::Null).await.expect(200).json();
+    let rows: Vec<&Value> =
+        rows["data"].as_array().expect("rows").iter().map(|row| &row["request_id"]).collect();
+    let lost: Vec<String> = answered
+        .lock()
+        .expect("not poisoned")
+        .iter()
+        .filter(|id| !rows.contains(&&json!(id)))
+        .cloned()
+        .collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    let unique: std::collections::BTreeSet<String> = rows.iter().map(ToString::to_string).collect();
+    assert_eq!(unique.len(), rows.len(), "one row a request");
 }

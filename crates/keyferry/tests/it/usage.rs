@@ -1,8 +1,10 @@
 //! Usage: one row a request, with what the provider reported, there as soon as the answer is.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Gateway, Provider, a_key, openai_completion};
+use crate::harness::{Answer, Database, Gateway, Provider, a_key, openai_completion};
 
 const CHAT: &str = "/openai/v1/chat/completions";
 
@@ -204,4 +206,25 @@ async fn a_credential_says_when_it_was_last_used() {
     gateway.chat(&tenant.caller_token).await.expect(200);
     let after = gateway.operator("GET", &path, &Value::Null).await.expect(200).json();
     assert!(after["last_used_at"].is_string(), "{after}");
+}
+
+#[tokio::test]
+async fn while_the_store_cannot_write_cached_keys_serve_and_rows_come_later() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::before(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    let mut database = Database::open(&gateway.database()).await;
+    database.run("BEGIN IMMEDIATE", &[]).await;
+    let begun = Instant::now();
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    let store = json!({"provider": "gemini", "api_key": a_key("key-")});
+    let path = format!("/tenants/{}/credentials", tenant.id);
+    gateway.operator("POST", &path, &store).await.refused(503, "BYOK_SERVICE_UNAVAILABLE");
+    assert!(begun.elapsed() < Duration::from_secs(6), "each waits for about a second: {:?}", begun.elapsed());
+    database.run("ROLLBACK", &[]).await;
+    let row = gateway.usage_row(&tenant.id, 3).await;
+    assert_eq!(row["outcome"], "ok");
+    gateway.operator("POST", &path, &store).await.expect(201);
 }

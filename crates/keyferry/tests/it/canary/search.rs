@@ -119,6 +119,6 @@ fn the_search_finds_nothing_in_what_is_no_piece() {
     let key = "sk-proj-Zq3vT9xW1bN7mK5jH2gF";
     let search = Search::new([("planted", key)]);
     assert!(search.find(b"").is_empty());
-    assert!(search.find(key[..WINDOW - 1].as_bytes()).is_empty());
+    assert!(search.find(&key.as_bytes()[..WINDOW - 1]).is_empty());
     assert!(search.find(b"Incorrect API key provided: sk-proj-[redacted]. last4: H2gF").is_empty());
 }

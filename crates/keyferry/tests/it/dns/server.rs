@@ -138,7 +138,8 @@ fn question(message: &[u8]) -> Option<(String, u16, usize)> {
 fn answer(question: &[u8], zone: Option<&Zone>, kind: u16, turn: usize) -> Vec<u8> {
     let exists = zone.is_some_and(|zone| !zone.missing);
     let zone = zone.cloned().unwrap_or_default();
-    let records = zone.lookups.get(turn.min(zone.lookups.len().saturating_sub(1))).cloned().unwrap_or_default();
+    let records =
+        zone.lookups.get(turn.min(zone.lookups.len().saturating_sub(1))).cloned().unwrap_or_default();
     let mut answers: Vec<&Record> =
         records.iter().filter(|(of, _)| *of == kind || (*of == CNAME && kind != HTTPS)).collect();
     answers.extend(zone.additional.iter().filter(|(of, _)| *of == kind));

@@ -145,7 +145,7 @@ impl Connection {
 
     /// Reads more; answers whether there was any.
     async fn more(&mut self) -> bool {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = vec![0; 16 * 1024];
         match timeout(PATIENCE, self.wire.read(&mut bytes)).await.expect("the gateway says nothing") {
             Ok(0) | Err(_) => false,
             Ok(length) => {

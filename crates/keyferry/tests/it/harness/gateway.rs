@@ -34,6 +34,7 @@ pub struct Options {
     dial: Vec<(String, SocketAddr, bool)>,
     env: Vec<(String, String)>,
     resources: Option<String>,
+    quiet: bool,
 }
 
 impl Options {
@@ -65,6 +66,12 @@ impl Options {
     /// The `listeners:` section, instead of the two usual ones on free ports.
     pub fn listeners(mut self, text: &str) -> Self {
         self.resources = Some(text.to_owned());
+        self
+    }
+
+    /// Logs less than everything, for tests that ask thousands of times.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 
@@ -109,6 +116,7 @@ pub struct Gateway {
     child: Child,
     folder: TempDir,
     env: Vec<(String, String)>,
+    level: &'static str,
     log: Arc<Mutex<Vec<u8>>>,
     ports: Vec<u16>,
 }
@@ -128,8 +136,9 @@ impl Gateway {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("keyferry.yaml"), options.write(folder.path())).expect("a file");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let child = spawn(folder.path(), &options.env, &log);
-        let mut gateway = Self { child, folder, env: options.env, log, ports: Vec::new() };
+        let level = if options.quiet { "info" } else { "trace" };
+        let child = spawn(folder.path(), &options.env, level, &log);
+        let mut gateway = Self { child, folder, env: options.env, level, log, ports: Vec::new() };
         gateway.wait_until_ready(0).await;
         gateway
     }
@@ -153,11 +162,11 @@ impl Gateway {
                 return;
             }
             if let Some(status) = self.child.try_wait().expect("a child") {
-                panic!("the gateway ended with {status}: {}", self.log());
+                panic!("the gateway ended with {status}: {}", self.log_end());
             }
             sleep(Duration::from_millis(5)).await;
         }
-        panic!("the gateway does not start: {}", self.log());
+        panic!("the gateway does not start: {}", self.log_end());
     }
 
     /// Where the data plane and the control plane are.
@@ -203,6 +212,17 @@ impl Gateway {
     /// Everything the gateway wrote so far, over all starts.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.lock().expect("not poisoned")).into_owned()
+    }
+
+    /// The last lines of it.
+    pub fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<String> = log
+            .lines()
+            .filter(|line| !line.contains("sqlx"))
+            .map(|line| line.chars().take(600).collect())
+            .collect();
+        lines[lines.len().saturating_sub(6)..].join("\n")
     }
 
     /// Calls the control plane as the operator; `path` is below `/api/v1`.
@@ -296,7 +316,7 @@ impl Gateway {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "the gateway does not end: {}", self.log());
+            assert!(Instant::now() < deadline, "the gateway does not end: {}", self.log_end());
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -318,7 +338,7 @@ impl Gateway {
     pub async fn restart(&mut self) {
         self.kill();
         let begin = self.log().len();
-        self.child = spawn(self.folder.path(), &self.env, &self.log);
+        self.child = spawn(self.folder.path(), &self.env, self.level, &self.log);
         self.wait_until_ready(begin).await;
     }
 }
@@ -329,10 +349,10 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(dir: &Path, env: &[(String, String)], log: &Arc<Mutex<Vec<u8>>>) -> Child {
+fn spawn(dir: &Path, env: &[(String, String)], level: &str, log: &Arc<Mutex<Vec<u8>>>) -> Child {
     let mut command = command();
     command
-        .args(["serve", "--log-level", "trace", "--config"])
+        .args(["serve", "--log-level", level, "--config"])
         .arg(dir.join("keyferry.yaml"))
         .current_dir(dir)
         .env("KEYFERRY_OPERATOR_TOKEN", OPERATOR)

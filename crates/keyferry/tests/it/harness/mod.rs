@@ -2,13 +2,17 @@
 //! client that sends and reads bytes.
 
 mod client;
+mod database;
 mod gateway;
+pub mod issuer;
 mod provider;
 
 use std::{future::Future, time::Duration};
 
-pub use client::{Connection, Head, Piece, Reply, connect, post_json, request};
+pub use client::{Connection, Piece, Reply, connect, post_json, request};
+pub use database::{Blobs, Database};
 pub use gateway::{Gateway, OPERATOR, Options, Tenant, command};
+pub use issuer::Issuer;
 use keyferry_core::clock::{Clock, SystemClock};
 pub use provider::{
     ANTHROPIC_STREAM, Answer, GEMINI_STREAM, Gate, OPENAI_STREAM, Provider, Seen, openai_completion,

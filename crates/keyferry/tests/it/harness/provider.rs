@@ -429,7 +429,7 @@ async fn gone<S: AsyncRead + Unpin>(
 }
 
 async fn more<S: AsyncRead + Unpin>(stream: &mut S, read: &mut Vec<u8>) -> Option<()> {
-    let mut bytes = [0; 16 * 1024];
+    let mut bytes = vec![0; 16 * 1024];
     let length = stream.read(&mut bytes).await.ok().filter(|&length| length > 0)?;
     read.extend_from_slice(&bytes[..length]);
     Some(())

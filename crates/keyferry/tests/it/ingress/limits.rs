@@ -13,69 +13,72 @@ use crate::harness::{Connection, connect};
 
 const POST: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer kf\r\n";
 
+/// All at once, because each of them takes the time it takes.
 #[tokio::test]
-async fn a_head_that_trickles_is_given_up_with_408() {
+async fn clients_that_come_too_slowly_are_given_up_with_408_while_others_are_served() {
     let scene = Scene::start().await;
-    let slow = async |bytes: Vec<u8>| {
-        let begun = Instant::now();
-        let mut connection = Connection::open(scene.gateway.port()).await;
-        for byte in bytes.iter().cycle() {
-            if connection.try_send(&[*byte]).await.is_err() || begun.elapsed() > Duration::from_secs(13) {
-                break;
-            }
-            sleep(Duration::from_millis(if begun.elapsed() > Duration::from_secs(9) { 50 } else { 200 }))
-                .await;
-        }
-        let reply = connection.try_reply().await;
-        assert!(begun.elapsed() < Duration::from_secs(15), "closed only after {:?}", begun.elapsed());
-        if let Some(reply) = reply {
-            reply.expect(408);
-        }
-    };
-    let silent = async {
-        let begun = Instant::now();
-        let mut connection = Connection::open(scene.gateway.port()).await;
-        connection.send(&scene.localized(POST)).await;
-        connection.reply().await.expect(408);
-        assert!(begun.elapsed() < Duration::from_secs(12), "answered only after {:?}", begun.elapsed());
-        assert!(connection.closes_within(Duration::from_secs(2)).await);
-    };
-    let mute = async {
-        let mut connection = Connection::open(scene.gateway.port()).await;
-        assert!(connection.closes_within(Duration::from_secs(12)).await, "a client that never speaks stays");
-    };
-    tokio::join!(slow(scene.localized(POST)), slow(b"x".to_vec()), silent, mute);
-    assert_eq!(scene.got().len(), 0);
+    let trickled = scene.localized(POST);
+    tokio::join!(
+        a_head_that_trickles(&scene, &trickled),
+        a_head_that_trickles(&scene, b"x"),
+        a_head_that_stops(&scene),
+        nothing_at_all(&scene),
+        a_body_that_stops(&scene, "Content-Length: 7\r\n\r\n{\"a\""),
+        a_body_that_stops(&scene, "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"a\""),
+        a_body_that_is_only_slow(&scene)
+    );
+    assert_eq!(scene.got().len(), 1, "only the one that was slow, and not too slow, went out");
     scene.still_serves().await;
 }
 
-#[tokio::test]
-async fn a_body_that_stalls_is_given_up_with_408_and_one_that_is_only_slow_is_served() {
-    let scene = Scene::start().await;
-    let stalled = async |framing: &str| {
-        let begun = Instant::now();
-        let mut connection = Connection::open(scene.gateway.port()).await;
-        connection.send(&scene.localized(&format!("{POST}{framing}"))).await;
-        // Longer than the client of these tests waits for a byte.
-        sleep(Duration::from_secs(20)).await;
-        connection.reply().await.expect(408);
-        assert!(begun.elapsed() < Duration::from_secs(35), "answered only after {:?}", begun.elapsed());
-    };
-    let slow = async {
-        let mut connection = Connection::open(scene.gateway.port()).await;
-        connection.send(&scene.localized(&format!("{POST}Content-Length: 7\r\n\r\n"))).await;
-        for byte in b"{\"a\":1}" {
-            sleep(Duration::from_millis(200)).await;
-            connection.send(&[*byte]).await;
+async fn a_head_that_trickles(scene: &Scene, bytes: &[u8]) {
+    let begun = Instant::now();
+    let mut connection = Connection::open(scene.gateway.port()).await;
+    for byte in bytes.iter().cycle() {
+        if connection.try_send(&[*byte]).await.is_err() || begun.elapsed() > Duration::from_secs(13) {
+            break;
         }
-        connection.reply().await.expect(200);
-    };
-    tokio::join!(
-        stalled("Content-Length: 7\r\n\r\n{\"a\""),
-        stalled("Transfer-Encoding: chunked\r\n\r\n7\r\n{\"a\""),
-        slow
-    );
-    assert_eq!(scene.got().len(), 1, "only the slow one went out");
+        sleep(Duration::from_millis(if begun.elapsed() > Duration::from_secs(9) { 50 } else { 200 })).await;
+    }
+    // The answer may be lost when the client sends on after it.
+    if let Some(reply) = connection.try_reply().await {
+        reply.expect(408);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(13), "closed only after {:?}", begun.elapsed());
+}
+
+async fn a_head_that_stops(scene: &Scene) {
+    let begun = Instant::now();
+    let mut connection = Connection::open(scene.gateway.port()).await;
+    connection.send(&scene.localized(POST)).await;
+    connection.reply().await.expect(408);
+    assert!(begun.elapsed() < Duration::from_secs(12), "answered only after {:?}", begun.elapsed());
+    assert!(connection.closes_within(Duration::from_secs(2)).await);
+}
+
+async fn nothing_at_all(scene: &Scene) {
+    let mut connection = Connection::open(scene.gateway.port()).await;
+    assert!(connection.closes_within(Duration::from_secs(12)).await, "a client that never speaks stays");
+}
+
+async fn a_body_that_stops(scene: &Scene, rest: &str) {
+    let begun = Instant::now();
+    let mut connection = Connection::open(scene.gateway.port()).await;
+    connection.send(&scene.localized(&format!("{POST}{rest}"))).await;
+    // Longer than the client of these tests waits for a byte.
+    sleep(Duration::from_secs(20)).await;
+    connection.reply().await.expect(408);
+    assert!(begun.elapsed() < Duration::from_secs(35), "answered only after {:?}", begun.elapsed());
+}
+
+async fn a_body_that_is_only_slow(scene: &Scene) {
+    let mut connection = Connection::open(scene.gateway.port()).await;
+    connection.send(&scene.localized(&format!("{POST}Content-Length: 7\r\n\r\n"))).await;
+    for byte in b"{\"a\":1}" {
+        sleep(Duration::from_millis(200)).await;
+        connection.send(&[*byte]).await;
+    }
+    connection.reply().await.expect(200);
 }
 
 #[tokio::test]
@@ -159,7 +162,7 @@ async fn a_body_with_two_readings_is_refused() {
         r#"{"a":1}{"a":2}"#.to_owned(),
         r#"{"a":1} x"#.to_owned(),
         r#"{"a":1,}"#.to_owned(),
-        r#"{'a':1}"#.to_owned(),
+        r"{'a':1}".to_owned(),
         r#"{"a":01}"#.to_owned(),
         r#"{"a":NaN}"#.to_owned(),
         "{\"a\":\"\n\"}".to_owned(),
@@ -178,7 +181,7 @@ async fn a_body_with_two_readings_is_refused() {
         bytes.extend_from_slice(body.as_bytes());
         let _ = connection.try_send(&bytes).await;
         let reply = connection.reply().await;
-        assert_eq!((reply.status(), reply.code().as_str()), (400, "invalid_request"), "{:.80}", body);
+        assert_eq!((reply.status(), reply.code().as_str()), (400, "invalid_request"), "{body:.80}");
     }
     for body in [deep(100).as_bytes(), br#"{"model":"a","b":{"model":"b"}}"#] {
         let mut connection = Connection::open(scene.gateway.port()).await;
@@ -209,7 +212,7 @@ async fn a_thousand_idle_connections_keep_nobody_from_being_served() {
     for _ in 0..20 {
         scene.still_serves().await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "twenty requests took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "twenty requests took {:?}", begun.elapsed());
     assert_eq!(idle.len(), 1000);
     assert_eq!(scene.got().len(), 0);
 }
