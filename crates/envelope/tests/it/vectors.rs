@@ -1,7 +1,7 @@
 //! The format is frozen: `vectors/v1/valid.json` is what this crate writes from fixed entropy, and every case of
 //! `vectors/v1/invalid.json` differs from a valid one in one thing and must stay closed.
 //!
-//! `cargo test -p keyferry-envelope --test it -- --ignored` writes the files anew; a change of them is a change of the
+//! `WRITE_VECTORS=1 cargo test -p keyferry-envelope vectors` writes the files anew; a change of them is a change of the
 //! format.
 
 use std::fs;
@@ -14,7 +14,7 @@ use crate::fixture::{CONTEXT, FixedEntropy, KEY, key, other_root, root, sealed_f
 
 #[test]
 fn the_valid_vectors_are_what_this_crate_writes_and_opens() {
-    let cases = read("valid.json");
+    let cases = read("valid.json", valid);
     assert_eq!(cases, valid(), "the format changed");
     for case in cases.as_array().expect("a list") {
         let (root, opened) = open(case);
@@ -28,20 +28,10 @@ fn the_valid_vectors_are_what_this_crate_writes_and_opens() {
 
 #[test]
 fn the_invalid_vectors_stay_closed() {
-    let cases = read("invalid.json");
+    let cases = read("invalid.json", invalid);
     assert_eq!(cases, invalid(), "the mutations changed");
     for case in cases.as_array().expect("a list") {
         assert!(open(case).1.is_err(), "{}", case["name"]);
-    }
-}
-
-#[test]
-#[ignore = "writes the vectors: only for a new version of the format"]
-fn write_the_vectors() {
-    for (name, cases) in [("valid.json", valid()), ("invalid.json", invalid())] {
-        fs::create_dir_all(path("")).expect("the directory can be made");
-        let text = serde_json::to_string_pretty(&cases).expect("encodes");
-        fs::write(path(name), text + "\n").expect("the file can be written");
     }
 }
 
@@ -49,7 +39,13 @@ fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "vectors", "v1", name].iter().collect()
 }
 
-fn read(name: &str) -> Value {
+/// The cases of a file, which is written first when that is asked for.
+fn read(name: &str, cases: impl FnOnce() -> Value) -> Value {
+    if std::env::var_os("WRITE_VECTORS").is_some() {
+        fs::create_dir_all(path("")).expect("the directory can be made");
+        let text = serde_json::to_string_pretty(&cases()).expect("encodes");
+        fs::write(path(name), text + "\n").expect("the file can be written");
+    }
     let text = fs::read(path(name)).expect("the vectors are part of the repository");
     serde_json::from_slice(&text).expect("valid JSON")
 }

@@ -512,6 +512,36 @@ async fn a_key_set_by_address_is_fetched_once_for_all_who_need_it() {
 }
 
 #[tokio::test]
+async fn a_key_set_comes_from_the_host_of_its_own_issuer() {
+    let (ours, theirs) = (Issuer::new(), Issuer::new());
+    let our_host = Provider::answering([Answer::json(200, &ours.jwks())]).await;
+    let their_host = Provider::answering([Answer::json(200, &theirs.jwks())]).await;
+    let provider = Provider::right().await;
+    let options = Options::to(&provider).dial("keys.example.com", our_host.address, true).dial(
+        "keys.example.org",
+        their_host.address,
+        true,
+    );
+    let gateway = Gateway::start(options).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await.id;
+    let other = "https://other.example";
+    for (issuer, url) in [(ISSUER, "https://keys.example.com/jwks"), (other, "https://keys.example.org/jwks")]
+    {
+        let body = json!({"issuer": issuer, "audience": AUDIENCE, "algorithm": "ES256", "jwks_url": url});
+        gateway.operator("POST", &format!("/tenants/{tenant}/issuers"), &body).await.expect(201);
+    }
+    let naming_other = |signer: &Issuer, id: &str| {
+        let claims = changed(claims(&tenant, id), &json!({"iss": other}));
+        signer.sign(&header().to_string(), &claims.to_string())
+    };
+    // The connection to our host is kept; it must not be asked for their keys.
+    gateway.chat(&ours.token(&tenant, "one")).await.expect(200);
+    gateway.chat(&naming_other(&ours, "two")).await.refused(401, "unauthorized");
+    gateway.chat(&naming_other(&theirs, "three")).await.expect(200);
+    assert_eq!((our_host.count(), their_host.count()), (1, 1));
+}
+
+#[tokio::test]
 async fn a_key_set_that_is_none_is_not_used() {
     let issuer = Issuer::new();
     let elsewhere = Provider::answering([Answer::json(200, &issuer.jwks())]).await;
