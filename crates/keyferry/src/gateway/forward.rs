@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts, response};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use keyferry_core::{
     code::Code,
     headers::{MAX_VALUE, passes_down, passes_up},
@@ -118,7 +118,7 @@ impl Gateway {
         metrics::provider_error(passage.provider.id.as_str(), head.status.as_u16());
         tracing::info!(event = "provider_error", request_id = %passage.id, provider = %passage.provider.id,
             status = head.status.as_u16());
-        match self.collect(body, MAX_ERROR, deadline).await {
+        match self.collect(body, MAX_ERROR, TooLong::Cut, deadline).await {
             Ok((pieces, _held)) => {
                 let bytes = whole(pieces);
                 let masked = match mask::scrub(&bytes, Some(key.expose())) {
@@ -155,7 +155,7 @@ impl Gateway {
         if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
             return failed(passage, settlement, &too_large(limit)).await;
         }
-        let (pieces, held) = match self.collect(body, limit, deadline).await {
+        let (pieces, held) = match self.collect(body, limit, TooLong::Refused, deadline).await {
             Ok(collected) => collected,
             Err(problem) => return failed(passage, settlement, &problem).await,
         };
@@ -229,32 +229,57 @@ impl Gateway {
         &self,
         body: UpstreamBody,
         limit: usize,
+        too_long: TooLong,
         deadline: Instant,
     ) -> Result<(Vec<Bytes>, Held), Problem> {
         let slow = || upstream_problem(&UpstreamError::Timeout("waiting for the rest of the answer"));
         let idle = self.upstream.limits.idle_timeout;
-        let mut body = Limited::new(body, limit);
+        let (mut body, mut left) = (body, limit);
         let mut held = self.bodies.hold();
         let mut pieces: Vec<Bytes> = Vec::new();
         loop {
             let next =
                 timeout_at(deadline.min(Instant::now() + idle), body.frame()).await.map_err(|_| slow())?;
             let Some(frame) = next else { break };
-            match frame {
-                Ok(frame) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    held.add(data.len())?;
-                    pieces.push(data);
-                }
-                Err(error) if error.is::<LengthLimitError>() => return Err(too_large(limit)),
-                Err(_) => {
-                    let message = "The provider broke off in the middle of its answer.";
-                    return Err(Problem::new(Code::UpstreamError, message));
-                }
+            let frame = frame.map_err(|_| {
+                Problem::new(Code::UpstreamError, "The provider broke off in the middle of its answer.")
+            })?;
+            let Ok(mut data) = frame.into_data() else { continue };
+            let over = data.len() > left;
+            match too_long {
+                TooLong::Refused if over => return Err(too_large(limit)),
+                TooLong::Cut => data.truncate(left),
+                TooLong::Refused => {}
+            }
+            left -= data.len();
+            held.add(data.len())?;
+            pieces.push(data);
+            if over {
+                break;
             }
         }
         Ok((pieces, held))
     }
+}
+
+/// What becomes of a body that is longer than its limit.
+#[derive(Clone, Copy)]
+enum TooLong {
+    /// It cannot be used.
+    Refused,
+    /// Its beginning is good enough: of an error, status and headers matter more than the end.
+    Cut,
+}
+
+/// A header that is too long to pass is refused: leaving it out would change what is asked.
+pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    let long =
+        |(name, value): (&HeaderName, &HeaderValue)| passes_up(name.as_str()) && value.len() > MAX_VALUE;
+    if headers.iter().any(long) {
+        let message = format!("A header that goes to the provider is longer than {MAX_VALUE} bytes.");
+        return Err(Problem::new(Code::InvalidRequest, message));
+    }
+    Ok(())
 }
 
 fn whole(mut pieces: Vec<Bytes>) -> Bytes {
@@ -333,7 +358,7 @@ fn receipt(settlement: &Settlement) -> HeaderMap {
 fn headers_up(from: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(from.len() + 2);
     for (name, value) in from {
-        if passes_up(name.as_str()) && value.len() <= MAX_VALUE {
+        if passes_up(name.as_str()) {
             headers.append(name.clone(), value.clone());
         }
     }

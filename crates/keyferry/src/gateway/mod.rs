@@ -154,6 +154,7 @@ impl Gateway {
         let presented = slots::read(&mut parts.headers, provider)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
         self.authenticator.authenticate(&self.views, &presented.token).await?;
+        forward::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
         let passage = Passage { id, provider, operation: target.operation, started };
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;

@@ -123,6 +123,30 @@ async fn a_compressed_answer_that_nobody_asked_for_is_refused() {
 }
 
 #[tokio::test]
+async fn a_long_error_of_the_provider_is_cut_and_keeps_its_status() {
+    let headers = [("content-type", "text/plain"), ("retry-after", "9")];
+    let provider = Provider::answering([Answer::with(429, &headers, "x".repeat(400_000).as_bytes())]).await;
+    let gateway = impatient(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let reply = gateway.chat(&tenant.caller_token).await;
+    assert_eq!((reply.status(), reply.header("retry-after")), (429, "9"));
+    assert_eq!(reply.text().len(), 256 * 1024);
+    assert_eq!(outcome(&gateway, &tenant, 1).await, (429, "provider_error".to_owned()));
+}
+
+#[tokio::test]
+async fn a_header_that_is_too_long_to_pass_is_refused_and_not_left_out() {
+    let provider = Provider::right().await;
+    let gateway = impatient(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let long = "x".repeat(5000);
+    let body = json!({"model": "m", "messages": []});
+    let reply = gateway.post(&tenant.caller_token, CHAT, &[("openai-beta", &long)], &body).await;
+    reply.refused(400, "invalid_request");
+    assert_eq!(provider.count(), 0);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_long_is_refused_with_and_without_its_length() {
     let json = [("content-type", "application/json")];
     let long = format!("\"{}\"", "x".repeat(5000));
