@@ -117,7 +117,7 @@ fn take_one(headers: &mut HeaderMap, name: &'static str) -> Result<Option<Header
     Ok(headers.remove(name))
 }
 
-/// The secret in a slot's value: `Bearer` is optional in form, but nothing else may stand there.
+/// The secret in a slot's value: what stands behind `Bearer` in `Authorization`, and all of it elsewhere.
 fn secret_of(slot: AuthSlot, value: &HeaderValue) -> Result<&[u8], Problem> {
     let bytes = value.as_bytes();
     if slot != AuthSlot::Bearer {

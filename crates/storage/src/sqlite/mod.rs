@@ -341,3 +341,36 @@ impl Store for SqliteStore {
         self.audit_end().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keyferry_envelope::LocalRoot;
+
+    use super::*;
+
+    fn draft(detail: String) -> AuditDraft {
+        AuditDraft {
+            at: Timestamp::from_secs(0),
+            actor: "operator".to_owned(),
+            action: "key.tested",
+            tenant: None,
+            target: "target".to_owned(),
+            source: "127.0.0.1".to_owned(),
+            detail: detail.into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_is_written_to_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = LocalRoot::from_hex("0123456789abcdef".repeat(4).as_bytes()).expect("valid");
+        let chain = AuditChain::new(root.audit_key());
+        let store = SqliteStore::open(&folder.path().join("test.db"), chain).await.expect("opens");
+        // The connection may add no page: to SQLite that is a full disk.
+        sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.expect("set");
+        let full = store.append_audit(draft("x".repeat(100_000))).await;
+        assert!(matches!(full, Err(StoreError::Away(_))), "{full:?}");
+        store.append_audit(draft("x".repeat(100_000))).await.expect("the next write has room");
+        assert_eq!(store.audit_after(0, 10).await.expect("read").len(), 1);
+    }
+}
