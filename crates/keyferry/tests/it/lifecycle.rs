@@ -8,7 +8,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Connection, Gate, Gateway, OPENAI_STREAM, Piece, Provider, Tenant, a_key, request, until,
+    Answer, Connection, Database, Gate, Gateway, OPENAI_STREAM, OPERATOR, Piece, Provider, Tenant, a_key,
+    request, until,
 };
 
 const CHAT: &str = "/openai/v1/chat/completions";
@@ -282,4 +283,28 @@ async fn kill_9_under_load_loses_no_row_of_an_answer_that_was_read_whole() {
     assert!(lost.is_empty(), "{lost:?}");
     let unique: std::collections::BTreeSet<String> = rows.iter().map(ToString::to_string).collect();
     assert_eq!(unique.len(), rows.len(), "one row a request");
+}
+
+#[tokio::test]
+async fn a_revocation_whose_client_hangs_up_is_obeyed() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::before(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    // While the database is held, the change waits; in that time its client goes away.
+    let mut database = Database::open(&gateway.database()).await;
+    database.run("BEGIN IMMEDIATE", &[]).await;
+    let mut connection = Connection::open(gateway.port()).await;
+    let token = tenant.caller_token.split('-').nth(2).expect("an id");
+    let target = format!("/api/v1/tenants/{}/tokens/{token}", tenant.id);
+    let bearer = format!("Bearer {OPERATOR}");
+    connection.request("DELETE", &target, &[("authorization", &bearer)], b"").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(connection);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    database.run("COMMIT", &[]).await;
+    until("the token is refused", || async {
+        (gateway.chat(&tenant.caller_token).await.status() == 401).then_some(())
+    })
+    .await;
 }
