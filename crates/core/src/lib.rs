@@ -6,6 +6,7 @@
 //! | [`tenant`], [`token`], [`issuer`], [`credential`] | what the control plane manages |
 //! | [`provider`], [`operation`], [`headers`] | which host, path, method and header a request may reach |
 //! | [`net`] | the address guard and the canonical-URL rule |
+//! | [`breaker`] | when to stop asking something that fails |
 //! | [`admission`], [`limits`] | the ordered decision to let a request through |
 //! | [`body`], [`meter`], [`usage`], [`record`] | what a request asked for and what it consumed |
 //! | [`mask`], [`verdict`], [`dialect`] | reading what providers answer |
@@ -17,6 +18,7 @@
 pub mod admission;
 pub mod audit;
 pub mod body;
+pub mod breaker;
 pub mod clock;
 pub mod code;
 pub mod credential;

@@ -11,7 +11,6 @@ use crate::secret::SecretBytes;
 
 /// The name of a KEK, stored beside what it wraps. Not secret.
 ///
-/// The scheme before the colon says which kind of root the KEK comes from, for example `local:5e1f7a90c2d34b68`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KekId(String);
 
@@ -43,10 +42,22 @@ pub struct TenantKek {
 pub(crate) struct Dek(SecretBytes);
 
 impl TenantKek {
-    /// `secret` must have [`KEY_LEN`] bytes; the modules that make KEKs derive exactly that many.
-    pub(crate) fn from_secret(id: KekId, secret: SecretBytes) -> Self {
-        debug_assert_eq!(secret.expose().len(), KEY_LEN);
-        Self { id, secret }
+    /// Draws a fresh KEK.
+    pub fn generate(id: KekId, entropy: &dyn Entropy) -> Self {
+        Self { id, secret: SecretBytes::init(KEY_LEN, |kek| entropy.fill(kek)) }
+    }
+
+    /// The KEK that a root unwrapped. Fails unless it has 32 bytes.
+    pub fn from_secret(id: KekId, secret: SecretBytes) -> Result<Self, OpenError> {
+        if secret.expose().len() != KEY_LEN {
+            return Err(OpenError::OPAQUE);
+        }
+        Ok(Self { id, secret })
+    }
+
+    /// The key itself, for a root to wrap and for nothing else.
+    pub fn secret(&self) -> &SecretBytes {
+        &self.secret
     }
 
     /// The name of this KEK.
@@ -94,7 +105,7 @@ mod tests {
     #[test]
     fn only_a_dek_of_the_right_length_is_unwrapped() {
         let context = Context { tenant: "t", provider: "p", origin: "o", credential: "c", version: 1 };
-        let kek = TenantKek::from_secret(KekId::new("local:test"), SecretBytes::new(vec![1; KEY_LEN]));
+        let kek = TenantKek::from_secret(KekId::new("kek_test"), SecretBytes::new(vec![1; KEY_LEN])).expect("32 bytes");
         let unwraps = |len| {
             let dek = Dek(SecretBytes::new(vec![2; len]));
             let wrapped = kek.wrap(&dek, &context, &SystemEntropy).expect("wraps");

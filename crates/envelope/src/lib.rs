@@ -6,7 +6,8 @@
 //! | `secret`, `api_key` | bytes that are wiped on drop and cannot be printed; a provider key among them |
 //! | `context` | what a sealed key is bound to, and its one encoding |
 //! | `envelope` | [`Sealer`], [`Opener`], [`Rewrapper`]: three capabilities, one operation each |
-//! | `kek`, `local` | tenant keys, and the local root they come from |
+//! | `kek`, `local` | tenant keys, and the local root that wraps them |
+//! | `service` | the installation's own keys |
 //! | `mac` | keyed fingerprints and chains |
 //! | `layer`, `wire`, `cbor` | the committing seal, its COSE container, its byte encoding (private) |
 //! | `hazmat` | the only calls of AES-GCM, HKDF and HMAC (private) |
@@ -29,10 +30,11 @@ mod layer;
 mod local;
 mod mac;
 mod secret;
+mod service;
 mod wire;
 
 pub use api_key::ApiKey;
-pub use context::Context;
+pub use context::{Context, KeyContext, KeyPurpose};
 pub use entropy::{Entropy, SystemEntropy};
 pub use envelope::{Opener, Rewrapper, Sealed, Sealer, capabilities};
 pub use error::{InvalidApiKey, InvalidMasterSecret, OpenError, SealError};
@@ -40,3 +42,4 @@ pub use kek::{KekId, TenantKek};
 pub use local::LocalRoot;
 pub use mac::{MacKey, fingerprint};
 pub use secret::SecretBytes;
+pub use service::ServiceSecret;

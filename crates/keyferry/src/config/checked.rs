@@ -11,8 +11,9 @@ use keyferry_core::{
 };
 
 use super::{
-    Bind, Config, ConfigError, Dial, Listener, ListenerTls, MasterSecret, Resources, Upstream,
+    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Resources, Upstream,
     file::{self, Environment, File, Resource},
+    kms,
 };
 
 /// Checks a configuration as a whole.
@@ -27,11 +28,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         without_effect: without_effect(&file),
         listeners: listeners(file.listeners.as_deref())?,
         database: database(file.storage.url.as_deref(), &data_dir)?,
-        master_secret: file
-            .kms
-            .master_secret_file
-            .clone()
-            .map_or_else(|| MasterSecret::Default(data_dir.join("master.key")), MasterSecret::File),
+        kms: kms::kms(&file.kms, data_dir.join("master.key"))?,
         policy: Policy {
             enabled: file.byok.enabled,
             held: file.byok.held,
