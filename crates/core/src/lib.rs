@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`id`], [`time`], [`clock`] | names, instants and where they come from |
 //! | [`tenant`], [`token`], [`issuer`], [`credential`] | what the control plane manages |
+//! | [`wrapped`] | keys under a root, as they are stored |
 //! | [`provider`], [`operation`], [`headers`] | which host, path, method and header a request may reach |
 //! | [`net`] | the address guard and the canonical-URL rule |
 //! | [`breaker`] | when to stop asking something that fails |
@@ -39,3 +40,4 @@ pub mod time;
 pub mod token;
 pub mod usage;
 pub mod verdict;
+pub mod wrapped;

@@ -6,10 +6,12 @@ mod config;
 mod credential;
 mod demo;
 mod issuer;
+mod kek;
 mod openapi;
 mod output;
 mod secret;
 mod serve;
+mod store;
 mod tenant;
 mod token;
 mod upstream;
@@ -47,6 +49,9 @@ enum Command {
     /// Check or export the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Look at, replace and move to the keys that wrap the stored keys.
+    #[command(subcommand)]
+    Kek(kek::Command),
     /// Manage tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -93,6 +98,7 @@ pub fn run() -> ExitCode {
         }
         Command::Upstream(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::Kek(command) => command.run(),
         Command::Tenant(command) => command.run(),
         Command::Credential(command) => command.run(),
         Command::Token(command) => command.run(),

@@ -49,7 +49,7 @@ pub use relay::Relay;
 
 use self::{authenticate::Authenticator, settle::Settlement, slots::Presented, views::Views};
 use crate::{
-    custody::{Unsealer, provider_key},
+    custody::{UnsealError, Unsealer, provider_key},
     http::{AnswerBody, Clean, Form, Problem},
     telemetry::metrics,
     upstream::UpstreamClient,
@@ -162,7 +162,7 @@ impl Gateway {
         let permit = self.recorder.reserve()?;
         let admitted = self.admit(&passage, &presented, model, &body).await?;
         let mut settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
-        let key = match self.unseal(&passage, presented, &admitted.admission.key) {
+        let key = match self.unseal(&passage, presented, &admitted.admission.key).await {
             Ok(key) => key,
             Err(problem) => {
                 settlement.answered(problem.status().as_u16());
@@ -174,7 +174,7 @@ impl Gateway {
     }
 
     /// The one step that turns an admission into a key.
-    fn unseal(
+    async fn unseal(
         &self,
         passage: &Passage<'_>,
         presented: Presented,
@@ -184,16 +184,27 @@ impl Gateway {
             KeyChoice::Carried => presented.key.ok_or_else(|| {
                 Problem::new(Code::KeyNotFound, "The request brought no key for this provider.")
             }),
-            KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider) {
+            KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider).await {
                 Ok(key) => Ok(slots::PlacedKey { slot: passage.provider.auth_slot(), key: Arc::new(key) }),
                 Err(error) => {
                     tracing::error!(event = "credential_unreadable", %error, request_id = %passage.id,
                         tenant = %credential.summary.tenant, credential = %credential.summary.id);
-                    Err(Problem::unavailable(
-                        "The stored key cannot be opened. No other key was used in its place.",
-                    ))
+                    Err(not_opened(&error))
                 }
             },
+        }
+    }
+}
+
+/// Why a stored key did not open, for the client.
+fn not_opened(error: &UnsealError) -> Problem {
+    match error {
+        UnsealError::Root(error) => Problem::of_root(
+            error,
+            "The stored key cannot be opened now. No other key was used in its place.",
+        ),
+        UnsealError::Unreadable => {
+            Problem::unavailable("The stored key cannot be opened. No other key was used in its place.")
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use keyferry_core::{code::Code, dialect::Dialect};
+use keyferry_core::{code::Code, dialect::Dialect, port::root::RootError};
 use serde_json::{Value, json};
 
 use super::body::AnswerBody;
@@ -49,6 +49,14 @@ impl Problem {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let retry_after = matches!(code, Code::ServiceUnavailable).then_some(1);
         Self { code, message: message.into(), retry_after, status: None }
+    }
+
+    /// A root did not do what was asked of it.
+    pub fn of_root(error: &RootError, what: &str) -> Self {
+        let RootError::CircuitOpen { retry_after_ms } = error else { return Self::unavailable(what) };
+        let mut problem = Self::new(Code::KmsCircuitOpen, format!("{what} Its root is away."));
+        problem.retry_after = Some(retry_after_ms.div_ceil(1000).max(1));
+        problem
     }
 
     /// A part of the gateway is away.

@@ -20,9 +20,9 @@ use super::{
         json::Json,
         problem::{Answer, Failure},
     },
-    key_of,
+    key_of, not_sealed,
 };
-use crate::{http::Problem, telemetry::metrics};
+use crate::telemetry::metrics;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,12 +55,9 @@ pub(in super::super) async fn rotate(
     let provider = context.state.providers.get(old.provider.as_str()).ok_or_else(missing)?;
     let key = key_of(rotation.api_key, rotation.sealed_key)?;
     let version = old.version + 1;
-    let sealed = context.state.vault.seal(tenant.id.as_str(), provider, id.as_str(), version, &key).map_err(
-        |error| {
-            tracing::error!(event = "sealing_failed", %error);
-            Problem::unavailable("The key could not be sealed; the old one stays.")
-        },
-    )?;
+    let sealed = context.state.vault.seal(&tenant.id, provider, id.as_str(), version, &key).await;
+    let sealed =
+        sealed.map_err(|error| not_sealed(&error, "The key could not be sealed; the old one stays."))?;
     drop(key);
     let keep_old_until = (overlap > 0).then(|| context.now.plus_secs(i64::from(overlap)));
     let detail = json!({"provider": provider.id, "version": version, "overlap_seconds": overlap});

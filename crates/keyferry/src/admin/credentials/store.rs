@@ -17,9 +17,9 @@ use super::{
         problem::{Answer, Failure},
         text,
     },
-    key_of,
+    key_of, not_sealed,
 };
-use crate::{http::Problem, telemetry::metrics};
+use crate::telemetry::metrics;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,12 +56,9 @@ pub(in super::super) async fn store(
         return Err(Failure::invalid("The label has a part of the key in it."));
     }
     let id = CredentialId::make(context.now, &*context.state.entropy);
-    let sealed = context.state.vault.seal(tenant.id.as_str(), provider, id.as_str(), FIRST, &key).map_err(
-        |error| {
-            tracing::error!(event = "sealing_failed", %error);
-            Problem::unavailable("The key could not be sealed, and was not stored.")
-        },
-    )?;
+    let sealed = context.state.vault.seal(&tenant.id, provider, id.as_str(), FIRST, &key).await;
+    let sealed =
+        sealed.map_err(|error| not_sealed(&error, "The key could not be sealed, and was not stored."))?;
     drop(key);
     let summary = CredentialSummary {
         id,
@@ -80,7 +77,8 @@ pub(in super::super) async fn store(
     };
     let detail = json!({"provider": provider.id, "label": summary.label, "version": FIRST});
     let audit = context.audit("credential.stored", Some(&tenant.id), summary.id.as_str(), detail);
-    let credential = SealedCredential { summary, origin: sealed.origin, sealed: sealed.sealed };
+    let credential =
+        SealedCredential { summary, origin: sealed.origin, sealed: sealed.sealed, kek: Some(sealed.kek) };
     let shown = credential.summary.clone();
     context.change(&tenant.id, async move |store| store.create_credential(&credential, audit).await).await?;
     metrics::key_stored(provider.id.as_str());
