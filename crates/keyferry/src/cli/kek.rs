@@ -28,8 +28,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put a new KEK in use for each tenant. What is stored stays readable under the old ones until
-    /// `kek rewrap` has moved it.
+    /// Put a new KEK in use for each tenant.
+    ///
+    /// What is stored stays readable under the old ones until `kek rewrap` has moved it.
     Rotate {
         #[command(flatten)]
         config: ConfigFile,
@@ -40,8 +41,10 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Move all that is stored to the KEKs and the root in use, while traffic runs. A move that was
-    /// stopped goes on where it was. Exits with 1 if anything is left.
+    /// Move all that is stored to the KEKs and the root in use.
+    ///
+    /// Traffic may run meanwhile. A move that was stopped goes on where it was. Exits with 1 if anything
+    /// is left.
     Rewrap {
         #[command(flatten)]
         config: ConfigFile,

@@ -13,6 +13,7 @@ mod harness;
 mod headers;
 mod ingress;
 mod jwt;
+mod kek;
 mod keytest;
 mod lifecycle;
 mod openapi;

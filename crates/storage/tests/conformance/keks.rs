@@ -6,7 +6,7 @@ use keyferry_core::{
 };
 use keyferry_envelope::{KekId, KeyPurpose, Sealed};
 
-use crate::sample::{credential, draft, kek, now, sealed, tenant, with_tenant};
+use crate::sample::{credential, draft, kek, now, sealed, with_tenant};
 
 fn moved(one: &VersionToMove, kek: &str) -> MovedVersion {
     MovedVersion {
