@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`id`], [`time`], [`clock`] | names, instants and where they come from |
 //! | [`tenant`], [`token`], [`issuer`], [`credential`] | what the control plane manages |
-//! | [`wrapped`] | keys under a root, as they are stored |
+//! | [`wrapped`], [`sealing`] | keys under a root, as they are stored |
 //! | [`provider`], [`operation`], [`headers`] | which host, path, method and header a request may reach |
 //! | [`net`] | the address guard and the canonical-URL rule |
 //! | [`breaker`] | when to stop asking something that fails |
@@ -35,6 +35,7 @@ pub mod operation;
 pub mod port;
 pub mod provider;
 pub mod record;
+pub mod sealing;
 pub mod tenant;
 pub mod time;
 pub mod token;

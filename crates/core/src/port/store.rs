@@ -13,6 +13,7 @@ use crate::{
     id::{CredentialId, IssuerId, TenantId, TokenId},
     issuer::Issuer,
     record::UsageRecord,
+    sealing::{SealClaim, StoredSealingKey},
     tenant::{Tenant, TenantChange},
     time::Timestamp,
     token::{Token, TokenHash},
@@ -200,6 +201,13 @@ pub trait Store: Send + Sync {
 
     /// A named setting of the installation, such as the hash of the operator's token.
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Writes or removes a setting.
+    async fn put_setting(
+        &self,
+        name: &str,
+        value: Option<&[u8]>,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError>;
     /// Writes a setting unless it is there already; answers what is there now.
     async fn init_setting(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError>;
 
@@ -231,6 +239,24 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<VersionToMove>, StoreError>;
     /// Writes moved versions where the old wrapped DEK still stands; answers for how many it did.
     async fn move_versions(&self, moved: &[MovedVersion]) -> Result<u64, StoreError>;
+
+    /// Sealing keys, oldest first.
+    async fn sealing_keys(&self) -> Result<Vec<StoredSealingKey>, StoreError>;
+    /// Adds a sealing key, unless one of the same KEM begins later than `unless_after`; answers whether
+    /// it did.
+    async fn create_sealing_key(
+        &self,
+        key: &StoredSealingKey,
+        unless_after: Option<Timestamp>,
+        audit: AuditDraft,
+    ) -> Result<bool, StoreError>;
+    /// Destroys sealing keys that ended before a time; answers how many.
+    async fn destroy_sealing_keys(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
+    /// Uses a sealed key once; answers whether that was allowed. It outlives the process: a sealed key
+    /// is good for minutes, and counters in memory are not.
+    async fn claim_seal(&self, claim: &SealClaim) -> Result<bool, StoreError>;
+    /// Forgets uses of sealed keys that nobody would accept any more.
+    async fn forget_seals(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Adds a tenant.
     async fn create_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError>;

@@ -23,6 +23,24 @@ CREATE TABLE wrapped_keys (
 CREATE UNIQUE INDEX wrapped_keys_one_in_use
     ON wrapped_keys (purpose, owner) WHERE retired_at IS NULL AND purpose <> 'sealing';
 
+-- The public halves of sealing keys; the private ones are wrapped keys of the same id.
+CREATE TABLE sealing_keys (
+    kid        TEXT PRIMARY KEY,
+    kem        INTEGER NOT NULL,
+    public_key BLOB NOT NULL,
+    not_before INTEGER NOT NULL,
+    not_after  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Which sealed keys were used, by whom, and how often.
+CREATE TABLE seal_claims (
+    key   BLOB PRIMARY KEY,
+    owner BLOB NOT NULL,
+    uses  INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seal_claims_to_forget ON seal_claims (until);
+
 CREATE TABLE tenants (
     id               TEXT PRIMARY KEY,
     name             TEXT NOT NULL,

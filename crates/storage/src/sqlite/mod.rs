@@ -8,6 +8,7 @@ mod audit;
 mod credential;
 mod issuer;
 mod rows;
+mod sealing;
 mod tenant;
 mod token;
 mod usage;
@@ -35,6 +36,7 @@ use keyferry_core::{
         UsageRow,
     },
     record::UsageRecord,
+    sealing::{SealClaim, StoredSealingKey},
     tenant::{Tenant, TenantChange},
     time::Timestamp,
     token::Token,
@@ -185,6 +187,27 @@ impl Store for SqliteStore {
         row.map(|row| row.try_get(0).map_err(away)).transpose()
     }
 
+    async fn put_setting(
+        &self,
+        name: &str,
+        value: Option<&[u8]>,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        match value {
+            Some(value) => sqlx::query(
+                "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+            )
+            .bind(name)
+            .bind(value),
+            None => sqlx::query("DELETE FROM settings WHERE name = ?").bind(name),
+        }
+        .execute(&mut *tx)
+        .await
+        .map_err(away)?;
+        self.commit(tx, audit).await
+    }
+
     async fn init_setting(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         sqlx::query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
             .bind(name)
@@ -235,6 +258,29 @@ impl Store for SqliteStore {
     }
     async fn move_versions(&self, moved: &[MovedVersion]) -> Result<u64, StoreError> {
         self.versions_move(moved).await
+    }
+
+    async fn sealing_keys(&self) -> Result<Vec<StoredSealingKey>, StoreError> {
+        self.sealing_list().await
+    }
+    async fn create_sealing_key(
+        &self,
+        key: &StoredSealingKey,
+        unless_after: Option<Timestamp>,
+        audit: AuditDraft,
+    ) -> Result<bool, StoreError> {
+        self.sealing_create(key, unless_after, audit).await
+    }
+    async fn destroy_sealing_keys(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        let keys = self.sealing_destroy(ended_before, now).await?;
+        self.shred(keys > 0).await;
+        Ok(keys)
+    }
+    async fn claim_seal(&self, claim: &SealClaim) -> Result<bool, StoreError> {
+        self.seal_claim(claim).await
+    }
+    async fn forget_seals(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.seals_forget(now).await
     }
 
     async fn create_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError> {

@@ -193,7 +193,7 @@ impl SqliteStore {
             .map_err(away)?;
             count += done.rows_affected();
             sqlx::query(
-                "UPDATE credentials SET kek_id = ? WHERE id = ? AND version = ?
+                "UPDATE credentials SET kek_id = ?1 WHERE id = ?2 AND version = ?3
                  AND EXISTS (SELECT 1 FROM credential_versions v WHERE v.credential_id = credentials.id
                              AND v.version = credentials.version AND v.kek_id = ?1)",
             )
@@ -209,13 +209,14 @@ impl SqliteStore {
     }
 }
 
-const INSERT: &str = "INSERT INTO wrapped_keys (purpose, owner, id, root, wrapped, created_at, retired_at)
+pub(super) const INSERT: &str =
+    "INSERT INTO wrapped_keys (purpose, owner, id, root, wrapped, created_at, retired_at)
     VALUES (?, ?, ?, ?, ?, ?, ?)";
 const INSERT_UNLESS_THERE: &str =
     "INSERT INTO wrapped_keys (purpose, owner, id, root, wrapped, created_at, retired_at)
     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
 
-async fn insert(
+pub(super) async fn insert(
     tx: &mut Transaction<'_, Sqlite>,
     statement: &'static str,
     key: &WrappedKey,

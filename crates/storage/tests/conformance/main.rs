@@ -8,6 +8,7 @@ mod credentials;
 mod issuers;
 mod keks;
 mod sample;
+mod sealing;
 mod tenants;
 mod tokens;
 mod usage;
@@ -49,6 +50,9 @@ against_store!(
     keks::versions_move_to_a_new_kek_once,
     keks::a_rotation_wins_over_a_move,
     keks::a_key_is_rewrapped_if_it_is_still_the_one,
+    sealing::sealing_keys_follow_each_other,
+    sealing::a_sealed_key_is_good_so_often_and_for_one_caller,
+    sealing::a_hundred_uses_at_once_of_one_are_one,
     tokens::a_token_lives_from_issue_to_revocation,
     issuers::an_issuer_comes_and_goes,
     usage::rows_are_summed_and_listed,
