@@ -3,7 +3,8 @@
 use std::fmt::{Debug, Display};
 
 use keyferry_envelope::{
-    ApiKey, LocalRoot, MacKey, Opener, Rewrapper, Sealer, SecretBytes, ServiceSecret, TenantKek,
+    ApiKey, LocalRoot, MacKey, Opener, Rewrapper, Sealer, SealingKey, SecretBytes, ServiceSecret, SigningKey,
+    TenantKek,
 };
 
 use crate::fixture::sealed;
@@ -30,6 +31,8 @@ assert_implements_none!(LocalRoot: Debug, Display, Clone, PartialEq, AsRef<[u8]>
 assert_implements_none!(TenantKek: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
 assert_implements_none!(ServiceSecret: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
 assert_implements_none!(MacKey: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
+assert_implements_none!(SealingKey: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
+assert_implements_none!(SigningKey: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
 assert_implements_none!(Sealer: Clone, Default);
 assert_implements_none!(Opener: Clone, Default);
 assert_implements_none!(Rewrapper: Clone, Default);
