@@ -1,5 +1,8 @@
-//! Makes the only calls of AES-GCM, HKDF and HMAC in the workspace. It must never choose a key, a nonce or a context;
-//! that is the business of its callers.
+//! Makes the only calls of AES-GCM, HKDF and HMAC in the workspace, and those of key agreement and of this crate's
+//! signatures. It must never choose a key, a nonce or a context; that is the business of its callers.
+
+pub(crate) mod agreement;
+pub(crate) mod ed25519;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,6 @@ use crate::layer;
 use crate::secret::SecretBytes;
 
 /// The name of a KEK, stored beside what it wraps. Not secret.
-///
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KekId(String);
 

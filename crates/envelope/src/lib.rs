@@ -9,8 +9,11 @@
 //! | `kek`, `local` | tenant keys, and the local root that wraps them |
 //! | `service` | the installation's own keys |
 //! | `mac` | keyed fingerprints and chains |
+//! | `sealing`, `sealed_key` | keys that clients seal to, and what they send |
+//! | `signed` | the operator's signature under the list of these keys |
+//! | `hpke` | hybrid public-key encryption (private but for [`Kem`]) |
 //! | `layer`, `wire`, `cbor` | the committing seal, its COSE container, its byte encoding (private) |
-//! | `hazmat` | the only calls of AES-GCM, HKDF and HMAC (private) |
+//! | `hazmat` | the only calls of the cryptographic library (private) |
 //!
 //! ---
 //!
@@ -25,21 +28,29 @@ mod entropy;
 mod envelope;
 mod error;
 mod hazmat;
+mod hpke;
 mod kek;
 mod layer;
 mod local;
 mod mac;
+mod sealed_key;
+mod sealing;
 mod secret;
 mod service;
+mod signed;
 mod wire;
 
 pub use api_key::ApiKey;
 pub use context::{Context, KeyContext, KeyPurpose};
 pub use entropy::{Entropy, SystemEntropy};
 pub use envelope::{Opener, Rewrapper, Sealed, Sealer, capabilities};
-pub use error::{InvalidApiKey, InvalidMasterSecret, OpenError, SealError};
+pub use error::{BadSignature, InvalidApiKey, InvalidMasterSecret, InvalidSealingKey, OpenError, SealError};
+pub use hpke::Kem;
 pub use kek::{KekId, TenantKek};
 pub use local::LocalRoot;
 pub use mac::{MacKey, fingerprint};
+pub use sealed_key::{SEAL_NONCE_LEN, SealFor, SealPurpose, SealedKey, seal_key};
+pub use sealing::{Kid, SealingKey, SealingPublicKey};
 pub use secret::SecretBytes;
 pub use service::ServiceSecret;
+pub use signed::{SigningKey, VerifyingKey};

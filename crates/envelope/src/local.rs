@@ -16,8 +16,8 @@ const SALT: &[u8] = b"keyferry local root";
 
 /// A 32-byte master secret, from which wrapping keys are derived by HKDF-SHA-256 (RFC 5869).
 ///
-/// Each derivation has an `info` of its own, `["keyferry", 1, purpose]` or `["keyferry", 1, purpose, tenant]` in
-/// deterministic CBOR, so no two purposes and no two tenants share a key and none of the keys leads to another.
+/// Each derivation has an `info` of its own, `["keyferry", 1, "root-id"]` or `["keyferry", 1, "kek", owner]` in
+/// deterministic CBOR, so no two owners share a key and none of the keys leads to another.
 pub struct LocalRoot(SecretBytes);
 
 impl LocalRoot {

@@ -1,4 +1,4 @@
-//! A world with two tenant keys and one sealed key, the same in every run.
+//! A world with two roots, two tenant keys and one sealed key, the same in every run.
 
 use std::sync::Mutex;
 
@@ -40,6 +40,11 @@ pub(crate) fn root() -> LocalRoot {
     LocalRoot::generate(&FixedEntropy::starting_at(0x00))
 }
 
+/// The root with the bytes 40, 41, .. 5f.
+pub(crate) fn other_root() -> LocalRoot {
+    LocalRoot::generate(&FixedEntropy::starting_at(0x40))
+}
+
 /// The KEK with the bytes 80, 81, .. 9f.
 pub(crate) fn kek() -> TenantKek {
     TenantKek::generate(KekId::new("kek_1"), &FixedEntropy::starting_at(0x80))
@@ -54,7 +59,7 @@ pub(crate) fn key(text: &str) -> ApiKey {
     ApiKey::parse(SecretBytes::new(text.as_bytes().to_vec())).expect("a valid key")
 }
 
-/// `KEY` sealed for `context` under the first root, from fixed entropy.
+/// `KEY` sealed for `context` under the first KEK, from fixed entropy.
 pub(crate) fn sealed_for(context: &Context<'_>) -> Sealed {
     let entropy = FixedEntropy::starting_at(0x20);
     capabilities().0.seal(&kek(), context, &key(KEY), &entropy).expect("seals")
