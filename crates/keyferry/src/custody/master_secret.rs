@@ -53,18 +53,19 @@ pub fn load_master_secret(
     if meta.mode() & 0o077 != 0 {
         return Err(MasterSecretError::Mode(name, meta.permissions().mode() & 0o7777));
     }
-    // One byte more than a valid file can have, in a buffer that never grows and so is never copied.
-    let mut bytes = vec![0; 66];
+    // One byte more than a valid file can have, read straight into locked memory.
     let mut len = 0;
-    while len < bytes.len() {
-        match file.read(&mut bytes[len..]).map_err(io)? {
-            0 => break,
-            n => len += n,
+    let secret = SecretBytes::try_init(66, |bytes| {
+        while len < bytes.len() {
+            match file.read(&mut bytes[len..])? {
+                0 => break,
+                n => len += n,
+            }
         }
-    }
-    bytes.truncate(len);
-    let secret = SecretBytes::new(bytes);
-    LocalRoot::from_hex(secret.expose()).map_err(|error| MasterSecretError::Invalid(name, error))
+        Ok(())
+    })
+    .map_err(io)?;
+    LocalRoot::from_hex(&secret.expose()[..len]).map_err(|error| MasterSecretError::Invalid(name, error))
 }
 
 fn make(path: &Path, entropy: &dyn Entropy) -> std::io::Result<LocalRoot> {
