@@ -8,6 +8,7 @@ mod health;
 mod ingress;
 mod listener;
 mod problem;
+mod rinsed;
 mod route;
 
 pub use body::AnswerBody;
