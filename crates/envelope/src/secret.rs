@@ -19,14 +19,14 @@ impl SecretBytes {
     }
 
     /// Allocates `len` zero bytes and lets `fill` write over them in place, so that no second copy exists.
-    pub(crate) fn init(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+    pub fn init(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
         let mut secret = Self::new(vec![0; len]);
         fill(&mut secret.0);
         secret
     }
 
     /// Like [`init`](Self::init); if `fill` fails, what it wrote is wiped.
-    pub(crate) fn try_init<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+    pub fn try_init<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut secret = Self::new(vec![0; len]);
         fill(&mut secret.0)?;
         Ok(secret)
