@@ -70,7 +70,7 @@ impl KeyTest {
         user: &str,
         tenant: Option<&TenantId>,
         provider: &Provider,
-        value: &[u8],
+        value: SecretBytes,
     ) -> Result<TestedKey, Problem> {
         let placed = PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? };
         Ok(self.run(user, tenant, provider, placed).await)

@@ -41,7 +41,7 @@ use keyferry_core::{
     record::Outcome,
     time::Timestamp,
 };
-use keyferry_envelope::ApiKey;
+use keyferry_envelope::{ApiKey, SecretBytes};
 pub use keytest::{KeyTest, TestedKey};
 pub use pieces::Pieces;
 pub use record::Recorder;
@@ -150,8 +150,8 @@ impl Gateway {
         id: &RequestId,
         started: Instant,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let (mut parts, incoming) = request.into_parts();
-        let presented = slots::read(&mut parts.headers, provider)?;
+        let (parts, incoming, secrets) = request.into_parts();
+        let presented = slots::read(secrets, provider)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
         self.authenticator.authenticate(&self.views, &presented.token).await?;
         forward::check_headers(&parts.headers)?;
@@ -222,8 +222,7 @@ fn model<'r>(target: &path::Target<'r>, body: &'r body::ReadBody) -> Result<Opti
 }
 
 /// Reads a key that a client sent.
-fn parse_key(value: &[u8]) -> Result<Arc<ApiKey>, Problem> {
-    let secret = keyferry_envelope::SecretBytes::new(value.to_vec());
-    let key = provider_key(secret).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
+fn parse_key(value: SecretBytes) -> Result<Arc<ApiKey>, Problem> {
+    let key = provider_key(value).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
     Ok(Arc::new(key))
 }

@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     time::timeout,
 };
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     body::BusyBody,
@@ -57,13 +58,13 @@ impl Served {
             _ => return,
         };
         if early.starts_with(PREFACE) {
-            self.http2(Rewound { early, io }).await;
+            self.http2(Rewound { early, taken: 0, io }).await;
         } else {
             self.http1(io, early).await;
         }
     }
 
-    async fn http1<T>(self, io: T, early: Vec<u8>)
+    async fn http1<T>(self, io: T, early: Zeroizing<Vec<u8>>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -71,10 +72,12 @@ impl Served {
         let guarded = GuardedIo::new(io, early, Arc::clone(&shared));
         let service = service_fn(|request| {
             let busy = shared.busy();
+            // Now, not when the answer is worked on: the library asks in the order of the heads.
+            let extracted = shared.next_secrets();
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
             async move {
-                let answer = app.answer(serves, client, &shared, request).await;
+                let answer = app.answer(serves, client, &shared, request, extracted).await;
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });
@@ -94,7 +97,7 @@ impl Served {
         let service = service_fn(|request| {
             let app = Arc::clone(&self.app);
             let (serves, client) = (self.serves, self.client);
-            async move { Ok::<_, Infallible>(app.answer(serves, client, &Arc::default(), request).await) }
+            async move { Ok::<_, Infallible>(app.answer(serves, client, &Arc::default(), request, None).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -139,12 +142,13 @@ fn log_end(ended: Result<(), hyper::Error>) {
 }
 
 /// Reads until it is clear which version is spoken.
-async fn first_bytes<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Vec<u8>> {
-    let mut early = Vec::new();
+async fn first_bytes<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut early = Zeroizing::new(Vec::with_capacity(1024));
     let mut space = [0; 1024];
     loop {
         let read = io.read(&mut space).await?;
         early.extend_from_slice(&space[..read]);
+        space[..read].zeroize();
         let undecided = early.len() < PREFACE.len() && PREFACE.starts_with(&early);
         if read == 0 || !undecided {
             return Ok(early);
@@ -154,7 +158,8 @@ async fn first_bytes<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Vec<u8>> {
 
 /// A stream of which some was read already.
 struct Rewound<T> {
-    early: Vec<u8>,
+    early: Zeroizing<Vec<u8>>,
+    taken: usize,
     io: T,
 }
 
@@ -166,6 +171,7 @@ mod rewound {
     };
 
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    use zeroize::Zeroize;
 
     use super::Rewound;
 
@@ -179,9 +185,13 @@ mod rewound {
             if this.early.is_empty() {
                 return Pin::new(&mut this.io).poll_read(cx, buf);
             }
-            let taken = this.early.len().min(buf.remaining());
-            buf.put_slice(&this.early[..taken]);
-            this.early.drain(..taken);
+            let rest = &this.early[this.taken..];
+            let taken = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..taken]);
+            this.taken += taken;
+            if this.taken == this.early.len() {
+                this.early.zeroize();
+            }
             Poll::Ready(Ok(()))
         }
     }

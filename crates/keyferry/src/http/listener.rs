@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     connection::Served,
+    rinsed::Rinsed,
     route::{App, ClientAddr},
 };
 use crate::{
@@ -171,12 +172,12 @@ async fn serve_one(
         (Accepted::Tcp(stream), None) => served.run(stream).await,
         (Accepted::Unix(stream), None) => served.run(stream).await,
         (Accepted::Tcp(stream), Some(tls)) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(Rinsed(stream))).await {
                 served.run(stream).await;
             }
         }
         (Accepted::Unix(stream), Some(tls)) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(Rinsed(stream))).await {
                 served.run(stream).await;
             }
         }

@@ -8,7 +8,9 @@ mod health;
 mod ingress;
 mod listener;
 mod problem;
+mod rinsed;
 mod route;
+mod secrets;
 
 pub use body::AnswerBody;
 pub use clean::Clean;
@@ -17,3 +19,4 @@ pub use health::Health;
 pub use listener::{BindError, Bound, bind};
 pub use problem::{Form, Problem};
 pub use route::{App, ClientAddr};
+pub use secrets::{Handed, Repeated, SecretHeaders, copy};

@@ -11,7 +11,8 @@ use tower::ServiceExt;
 
 use super::{
     AnswerBody, Clean, ClientBody, Form, Health, Problem,
-    ingress::{REFUSED_TARGET, Refusal, Shared},
+    ingress::{Extracted, REFUSED_TARGET, Refusal, Shared},
+    secrets::Handed,
 };
 use crate::{config::Resources, gateway::Gateway};
 
@@ -43,13 +44,14 @@ impl App {
         client: ClientAddr,
         shared: &Arc<Shared>,
         request: Request<Incoming>,
+        extracted: Option<Extracted>,
     ) -> Response<AnswerBody> {
         let id = RequestId::make(self.clock.now(), &*self.entropy);
         let over_http1 = request.version() != Version::HTTP_2;
         let (parts, incoming) = request.into_parts();
         let (body, rest) = ClientBody::new(incoming);
         let request = Request::from_parts(parts, body);
-        let mut answer = self.answer_as(&id, serves, client, shared, request).await;
+        let mut answer = self.answer_as(&id, serves, client, shared, request, extracted).await;
         let headers = answer.headers_mut();
         if over_http1 && rest.is_unread() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -72,12 +74,13 @@ impl App {
         client: ClientAddr,
         shared: &Arc<Shared>,
         request: Request<ClientBody>,
+        extracted: Option<Extracted>,
     ) -> Response<AnswerBody> {
         if let Some(refusal) = refused(&request, shared) {
             return refuse(&refusal, id);
         }
         let target = request.uri().path().to_owned();
-        let clean = match Clean::judge(request) {
+        let clean = match Clean::judge(request, extracted) {
             Ok(clean) => clean,
             Err(reason) => {
                 crate::telemetry::metrics::refused();
@@ -136,8 +139,10 @@ impl App {
     }
 
     async fn admin(&self, client: ClientAddr, clean: Clean) -> Response<AnswerBody> {
-        let mut request = clean.into_inner().map(axum::body::Body::new);
+        let (parts, body, secrets) = clean.into_parts();
+        let mut request = Request::from_parts(parts, axum::body::Body::new(body));
         request.extensions_mut().insert(client);
+        request.extensions_mut().insert(Handed::new(secrets));
         match self.admin.clone().oneshot(request).await {
             Ok(answer) => answer.map(AnswerBody::Admin),
             Err(never) => match never {},
