@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod config;
+#[cfg_attr(not(test), expect(dead_code, reason = "no root behind HTTP yet"))]
+mod http;
 pub mod local;
 
 pub use config::{AwsConfig, Pkcs11Config, VaultConfig};
+pub use http::EndpointError;
