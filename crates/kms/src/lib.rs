@@ -3,9 +3,13 @@
 //! | module | the root is |
 //! |---|---|
 //! | [`local`] | a master secret in a file |
+//! | [`vault`] | a key of Transit, in HashiCorp Vault or OpenBao |
 #![forbid(unsafe_code)]
 
 mod config;
+mod http;
 pub mod local;
+pub mod vault;
 
 pub use config::{AwsConfig, Pkcs11Config, VaultConfig};
+pub use http::EndpointError;
