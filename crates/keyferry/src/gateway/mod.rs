@@ -12,6 +12,9 @@ mod admit;
 mod authenticate;
 mod body;
 mod forward;
+#[cfg(test)]
+mod jose_tests;
+mod jwk;
 mod jwks;
 mod jws;
 mod jwt;
@@ -20,6 +23,7 @@ mod path;
 mod pieces;
 mod record;
 mod relay;
+mod roca;
 mod room;
 mod settle;
 mod slots;
@@ -29,12 +33,13 @@ mod views;
 
 use std::{sync::Arc, time::Instant};
 
-use http::Response;
-pub use jws::KeySet;
+use http::{HeaderMap, Response};
+pub use jwk::KeySet;
 use keyferry_core::{
     admission::{KeyChoice, Policy},
     clock::Clock,
     code::Code,
+    dialect::Dialect,
     id::RequestId,
     port::{counter::Counters, store::Store},
     provider::{Provider, Providers},
@@ -120,6 +125,31 @@ impl Gateway {
     /// The configured providers.
     pub fn providers(&self) -> &Providers {
         &self.providers
+    }
+
+    /// Answers a request to a provider that is not configured, as one that is would answer up to
+    /// where the difference must show: who asks comes first here too, so a stranger does not learn
+    /// which names are configured.
+    pub async fn refuse_unknown(&self, request: Clean, name: &str, id: &RequestId) -> Response<AnswerBody> {
+        let (mut parts, _) = request.into_parts();
+        let problem = match self.prove(&mut parts.headers, name).await {
+            Ok(()) => Problem::new(Code::UnknownProvider, "No provider of this name is configured."),
+            Err(problem) => problem,
+        };
+        metrics::denied(problem.code.as_str());
+        tracing::info!(event = "request_denied", request_id = %id, code = problem.code.as_str(),
+            status = problem.status().as_u16());
+        problem.answer(Form::Native(Dialect::OpenAi), id.as_str())
+    }
+
+    /// Whether a good token came with a request to a provider of any name.
+    async fn prove(&self, headers: &mut HeaderMap, name: &str) -> Result<(), Problem> {
+        let mut any = self.providers.get("openai").ok_or_else(authenticate::unauthorized)?.clone();
+        if let Ok(name) = name.parse() {
+            any.id = name;
+        }
+        let presented = slots::read(headers, &any)?;
+        self.authenticator.authenticate(&self.views, &presented.token).await.map(drop)
     }
 
     /// Serves one request to a provider's surface; `below` is the path after the provider's name.

@@ -131,8 +131,7 @@ impl App {
             return None;
         }
         let Some(provider) = self.gateway.providers().get(name) else {
-            let problem = Problem::new(Code::UnknownProvider, "No provider of this name is configured.");
-            return Some(problem.answer(Form::Native(Dialect::OpenAi), id.as_str()));
+            return Some(self.gateway.refuse_unknown(clean, name, id).await);
         };
         let below = &path[1 + name.len()..];
         Some(self.gateway.serve(clean, provider, below, id).await)
