@@ -9,8 +9,8 @@ use keyferry_envelope::SystemEntropy;
 use super::{ConfigFile, output, runtime, secret};
 use crate::{
     config,
-    harden::harden,
-    start::{Started, Surroundings, start},
+    harden::{Grants, confine, harden},
+    start::{Started, Surroundings, make_folder, start},
     telemetry::{
         logs::{self, LogFormat, LogLevel},
         metrics,
@@ -39,9 +39,12 @@ impl Serve {
         let around = Surroundings {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            operator_token: secret::from_env("KEYFERRY_OPERATOR_TOKEN"),
+            operator_token: secret::from_env("KEYFERRY_OPERATOR_TOKEN")?,
             metrics: metrics::start().context("metrics cannot be recorded")?,
         };
+        // What is granted must be there. And no thread may be there yet: it would stay outside.
+        make_folder(&config)?;
+        confine(&Grants::of_gateway(&config))?.log();
         runtime()?.block_on(async {
             let Started { running, new_operator_token } = start(config, around).await?;
             if let Some(token) = new_operator_token {
