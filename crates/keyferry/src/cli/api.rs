@@ -66,7 +66,7 @@ pub(super) fn segment(text: &str) -> anyhow::Result<&str> {
 }
 
 /// Sends one request on a connection of its own.
-pub(super) async fn send(
+pub(crate) async fn send(
     url: &str,
     token: Option<&SecretBytes>,
     request: http::request::Builder,

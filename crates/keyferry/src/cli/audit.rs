@@ -85,7 +85,8 @@ fn root(config: &Config) -> anyhow::Result<LocalRoot> {
     Ok(load_root(&source, &config.database, &SystemEntropy)?)
 }
 
-async fn open(config: &Config) -> anyhow::Result<SqliteStore> {
+/// Opens the store with the key of its audit log, beside a running gateway too.
+pub(super) async fn open(config: &Config) -> anyhow::Result<SqliteStore> {
     ensure!(config.database.exists(), "there is no database at {}", config.database.display());
     let custody = Custody::new(root(config)?, Arc::new(SystemEntropy));
     Ok(SqliteStore::open(&config.database, custody.chain).await?)

@@ -1,6 +1,6 @@
 //! `keyferry serve`
 
-use std::{panic, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context;
 use keyferry_core::clock::SystemClock;
@@ -9,7 +9,7 @@ use keyferry_envelope::SystemEntropy;
 use super::{ConfigFile, output, runtime, secret};
 use crate::{
     config,
-    harden::{Grants, confine, harden},
+    harden::{Grants, Swap, confine, harden},
     start::{Started, Surroundings, make_folder, start},
     telemetry::{
         logs::{self, LogFormat, LogLevel},
@@ -34,7 +34,7 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         logs::start(self.log_format, self.log_level);
         harden()?;
-        log_panics();
+        logs::of_panics();
         let config = config::load(self.config.config.as_deref()).context("the configuration is wrong")?;
         let around = Surroundings {
             clock: Arc::new(SystemClock),
@@ -42,6 +42,9 @@ impl Serve {
             operator_token: secret::from_env("KEYFERRY_OPERATOR_TOKEN")?,
             metrics: metrics::start().context("metrics cannot be recorded")?,
         };
+        if Swap::of("self") == Swap::On {
+            tracing::warn!(event = "swap_is_on", "memory may be written to a disk");
+        }
         // What is granted must be there. And no thread may be there yet: it would stay outside.
         make_folder(&config)?;
         confine(&Grants::of_gateway(&config))?.log();
@@ -54,12 +57,4 @@ impl Serve {
             Ok(running.until_signal().await?)
         })
     }
-}
-
-/// A panic is logged with its place. What it says is not: it may quote what it was working on.
-fn log_panics() {
-    panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(event = "panic", place = place.as_deref());
-    }));
 }

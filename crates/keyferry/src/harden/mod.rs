@@ -8,6 +8,7 @@
 mod files;
 mod grants;
 mod privileges;
+mod swap;
 mod syscalls;
 
 use rustix::{
@@ -20,6 +21,7 @@ use rustix::{
 pub use files::{Extent, Landlock};
 pub use grants::Grants;
 pub use privileges::KEPT as KEPT_CAPABILITIES;
+pub use swap::Swap;
 pub use syscalls::Filter;
 
 /// Why the process cannot be hardened.
