@@ -166,7 +166,8 @@ fn warn_of(config: &Config) {
     }
 }
 
-fn make_folder(config: &Config) -> Result<(), StartError> {
+/// Makes the data folder, if it is not there.
+pub fn make_folder(config: &Config) -> Result<(), StartError> {
     let folder = &config.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -83,6 +83,12 @@ pub(crate) struct Answer {
     pub(crate) body: SecretBytes,
 }
 
+/// The port that an address names, or that its scheme stands for; `None` if it is no address.
+pub fn port_of(address: &str) -> Option<u16> {
+    let (secure, authority) = taken_apart(address)?;
+    Some(authority.port_u16().unwrap_or(if secure { 443 } else { 80 }))
+}
+
 impl Endpoint {
     /// Judges an address; `ca` is the only authority to trust, without it the public ones are.
     pub(crate) fn new(address: &str, ca: Option<&Path>) -> Result<Self, EndpointError> {

@@ -11,5 +11,6 @@ mod http;
 pub mod local;
 pub mod vault;
 
+pub use http::port_of;
 pub use config::{AwsConfig, Pkcs11Config, VaultConfig};
 pub use http::EndpointError;

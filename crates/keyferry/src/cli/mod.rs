@@ -1,16 +1,18 @@
 //! The command line: one module a command.
 
-mod api;
+pub(crate) mod api;
 mod audit;
 mod config;
 mod credential;
 mod demo;
+mod doctor;
 mod issuer;
 mod kek;
 mod openapi;
 mod output;
 mod secret;
 mod serve;
+mod sidecar;
 mod store;
 mod tenant;
 mod token;
@@ -38,6 +40,10 @@ enum Command {
     Serve(serve::Serve),
     /// Show the main job, step by step, against a provider inside the program.
     Demo(demo::Demo),
+    /// Take keys over a Unix socket, seal them at once, and pass them on to the gateway.
+    Sidecar(sidecar::Sidecar),
+    /// Look at what keeps keys safe here, and say what does not hold.
+    Doctor(doctor::Doctor),
     /// Look at a configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -91,6 +97,8 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(command) => command.run(),
         Command::Demo(command) => command.run(),
+        Command::Sidecar(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Openapi => {
             openapi::run();

@@ -79,6 +79,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY)
             .pragma("secure_delete", "ON")
+            // Large sorts would otherwise spill rows into a file in /tmp.
+            .pragma("temp_store", "MEMORY")
             .pragma("trusted_schema", "OFF");
         let pool = |connections| {
             SqlitePoolOptions::new()
