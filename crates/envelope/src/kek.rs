@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn only_a_dek_of_the_right_length_is_unwrapped() {
         let context = Context { tenant: "t", provider: "p", origin: "o", credential: "c", version: 1 };
-        let kek = TenantKek::from_secret(KekId::new("kek_test"), SecretBytes::new(vec![1; KEY_LEN])).expect("32 bytes");
+        let kek = TenantKek::from_secret(KekId::new("kek_test"), SecretBytes::new(vec![1; KEY_LEN]))
+            .expect("32 bytes");
         let unwraps = |len| {
             let dek = Dek(SecretBytes::new(vec![2; len]));
             let wrapped = kek.wrap(&dek, &context, &SystemEntropy).expect("wraps");

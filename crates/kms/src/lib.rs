@@ -3,9 +3,11 @@
 //! | module | the root is |
 //! |---|---|
 //! | [`local`] | a master secret in a file |
+//! | [`pkcs11`] | a key in a hardware module |
 #![forbid(unsafe_code)]
 
 mod config;
 pub mod local;
+pub mod pkcs11;
 
 pub use config::{AwsConfig, Pkcs11Config, VaultConfig};
