@@ -7,7 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod config;
+#[cfg_attr(not(test), expect(dead_code, reason = "no root behind HTTP yet"))]
+mod http;
 pub mod local;
 pub mod pkcs11;
 
 pub use config::{AwsConfig, Pkcs11Config, VaultConfig};
+pub use http::EndpointError;
