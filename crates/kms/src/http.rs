@@ -108,7 +108,7 @@ impl Endpoint {
 
     /// Makes one call. Whatever the status, the answer is an answer: [`fault`] judges it.
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Answer, RootError> {
-        in_time(self.call_on_new_connection(call)).await
+        in_time(Box::pin(self.call_on_new_connection(call))).await
     }
 
     async fn call_on_new_connection(&self, call: Call<'_>) -> Result<Answer, RootError> {
