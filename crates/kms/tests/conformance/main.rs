@@ -1,6 +1,8 @@
 //! One suite for every root. To add a root, add it to the list in [`every_root`]: the suite is the
 //! specification.
 
+mod pkcs11;
+
 use std::sync::Arc;
 
 use keyferry_core::port::root::{Root, RootError};
