@@ -92,7 +92,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     make_folder(&config)?;
 
     let alone = single::alone(&config.database)?;
-    let keyring = open_roots(&config.kms, &config.database, Making::Allowed, &clock, &entropy)?;
+    let (keyring, root_chores) =
+        open_roots(&config.kms, &config.database, Making::Allowed, &clock, &entropy)?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database).await?);
     let service = open_or_make(&*store, &keyring, clock.now(), &*entropy).await?;
     store.open_audit(AuditChain::new(service.audit_key())).await?;
@@ -148,12 +149,13 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     for (index, listener) in config.listeners.iter().enumerate() {
         bound.push(http::bind(index, listener).await?);
     }
-    let chores = vec![
+    let mut chores = vec![
         stalls,
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
         tokio::spawn(destroy_overlapped(store, clock)),
     ];
+    chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
 }
 

@@ -30,5 +30,5 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<(Ground, AuditChain)
 fn roots(config: &Config) -> anyhow::Result<crate::custody::Keyring> {
     let clock: Arc<dyn keyferry_core::clock::Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn keyferry_envelope::Entropy> = Arc::new(SystemEntropy);
-    Ok(open_roots(&config.kms, &config.database, Making::Forbidden, &clock, &entropy)?)
+    Ok(open_roots(&config.kms, &config.database, Making::Forbidden, &clock, &entropy)?.0)
 }

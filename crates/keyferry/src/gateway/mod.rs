@@ -33,7 +33,7 @@ mod views;
 
 use std::{sync::Arc, time::Instant};
 
-use http::{HeaderMap, Response};
+use http::Response;
 pub use jwk::KeySet;
 use keyferry_core::{
     admission::{KeyChoice, Policy},
@@ -55,7 +55,7 @@ pub use relay::Relay;
 use self::{authenticate::Authenticator, settle::Settlement, slots::Presented, views::Views};
 use crate::{
     custody::{UnsealError, Unsealer, provider_key},
-    http::{AnswerBody, Clean, Form, Problem},
+    http::{AnswerBody, Clean, Form, Problem, SecretHeaders},
     telemetry::metrics,
     upstream::UpstreamClient,
 };
@@ -131,8 +131,8 @@ impl Gateway {
     /// where the difference must show: who asks comes first here too, so a stranger does not learn
     /// which names are configured.
     pub async fn refuse_unknown(&self, request: Clean, name: &str, id: &RequestId) -> Response<AnswerBody> {
-        let (mut parts, _) = request.into_parts();
-        let problem = match self.prove(&mut parts.headers, name).await {
+        let (_, _, secrets) = request.into_parts();
+        let problem = match self.prove(secrets, name).await {
             Ok(()) => Problem::new(Code::UnknownProvider, "No provider of this name is configured."),
             Err(problem) => problem,
         };
@@ -143,12 +143,12 @@ impl Gateway {
     }
 
     /// Whether a good token came with a request to a provider of any name.
-    async fn prove(&self, headers: &mut HeaderMap, name: &str) -> Result<(), Problem> {
+    async fn prove(&self, secrets: SecretHeaders, name: &str) -> Result<(), Problem> {
         let mut any = self.providers.get("openai").ok_or_else(authenticate::unauthorized)?.clone();
         if let Ok(name) = name.parse() {
             any.id = name;
         }
-        let presented = slots::read(headers, &any)?;
+        let presented = slots::read(secrets, &any)?;
         self.authenticator.authenticate(&self.views, &presented.token).await.map(drop)
     }
 

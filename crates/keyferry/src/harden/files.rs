@@ -52,9 +52,8 @@ pub struct Landlock {
 
 /// Restricts the calling thread, and those it starts.
 pub(super) fn restrict(grants: &Grants) -> Result<Landlock, RulesetError> {
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessNet::ConnectTcp)?;
+    let mut ruleset =
+        Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessNet::ConnectTcp)?;
     if !grants.any_file {
         ruleset = ruleset.handle_access(AccessFs::from_all(TRIED))?;
     }

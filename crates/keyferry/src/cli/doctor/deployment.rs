@@ -76,7 +76,7 @@ fn folder(path: &Path) -> Check {
 
 /// Files of the roots that hold a secret.
 fn root_secrets(config: &Config) -> Vec<Check> {
-    let check = |root| match root {
+    let check = |root: &RootConfig| match root {
         RootConfig::Local(source) => Some(master_secret(config, source)),
         RootConfig::Vault(vault) => Some(secret_file("vault_token", &vault.token_file)),
         RootConfig::Pkcs11(module) => Some(secret_file("pkcs11_pin", &module.pin_file)),
