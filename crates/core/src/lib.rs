@@ -11,6 +11,7 @@
 //! | [`body`], [`meter`], [`usage`], [`record`] | what a request asked for and what it consumed |
 //! | [`mask`], [`verdict`], [`dialect`] | reading what providers answer |
 //! | [`audit`] | the hash-chained log of every key operation |
+//! | [`sealing`] | the published list of keys that clients seal to |
 //! | [`code`] | the closed list of error codes |
 //! | [`port`] | what a storage or counter backend must do |
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ pub mod operation;
 pub mod port;
 pub mod provider;
 pub mod record;
+pub mod sealing;
 pub mod tenant;
 pub mod time;
 pub mod token;
