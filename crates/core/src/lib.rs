@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`id`], [`time`], [`clock`] | names, instants and where they come from |
 //! | [`tenant`], [`token`], [`issuer`], [`credential`] | what the control plane manages |
-//! | [`wrapped`], [`sealing`] | keys under a root, as they are stored |
+//! | [`wrapped`] | keys under a root, as they are stored |
+//! | [`sealing`] | keys that clients seal to: stored, published, and used |
 //! | [`provider`], [`operation`], [`headers`] | which host, path, method and header a request may reach |
 //! | [`net`] | the address guard and the canonical-URL rule |
 //! | [`breaker`] | when to stop asking something that fails |
