@@ -36,7 +36,8 @@ struct Stored {
 /// The master secret and everything below it: KEKs, DEKs, the keys of each layer, the keys for MACs.
 pub async fn all(data: &Path) -> Vec<Known> {
     let line = std::fs::read_to_string(data.join("master.key")).expect("the key file");
-    let master = hex::decode(line.trim_end()).expect("hexadecimal digits");
+    let master =
+        data_encoding::HEXLOWER_PERMISSIVE.decode(line.trim_end().as_bytes()).expect("hexadecimal digits");
     let mut keys = vec![known("master secret", &master)];
     keys.push(known("MAC key", &hkdf(&master, ROOT_SALT, &array(&[T("keyferry"), N(1), T("audit")]))));
     keys.push(known("MAC key", &hkdf(&master, ROOT_SALT, &array(&[T("keyferry"), N(1), T("token")]))));
@@ -65,11 +66,7 @@ pub async fn all(data: &Path) -> Vec<Known> {
         bound.pop();
         let (content, key) = open(&dek, &array(&bound), &stored.envelope);
         assert!(key.starts_with(b"sk-") || key.starts_with(b"AIza"), "the derivation is right");
-        keys.extend([
-            known("layer key", &wrapping),
-            known("DEK", &dek),
-            known("layer key", &content),
-        ]);
+        keys.extend([known("layer key", &wrapping), known("DEK", &dek), known("layer key", &content)]);
     }
     keys
 }

@@ -208,7 +208,8 @@ fn maps(pid: u32) -> io::Result<Vec<Map>> {
         {
             let access = words.next().unwrap_or_default();
             let name: Vec<&str> = words.skip(3).collect();
-            let kind = if name.is_empty() { "[anon]" } else { name[0].rsplit('/').next().unwrap_or_default() };
+            let kind =
+                if name.is_empty() { "[anon]" } else { name[0].rsplit('/').next().unwrap_or_default() };
             maps.push(Map { start, end, name: format!("{access} {kind}"), resident: 0 });
         } else if first == "Rss:"
             && let Some(map) = maps.last_mut()
@@ -216,7 +217,8 @@ fn maps(pid: u32) -> io::Result<Vec<Map>> {
             map.resident = words.next().and_then(|kib| kib.parse().ok()).unwrap_or(0) * 1024;
         }
     }
-    let ours = |map: &Map| map.resident > 0 && !["secretmem", "[v"].iter().any(|kind| map.name.contains(kind));
+    let ours =
+        |map: &Map| map.resident > 0 && !["secretmem", "[v"].iter().any(|kind| map.name.contains(kind));
     Ok(maps.into_iter().filter(ours).collect())
 }
 
