@@ -24,16 +24,24 @@ pub(super) struct Jws<'t> {
 #[serde(deny_unknown_fields)]
 struct Header {
     alg: String,
+    #[serde(default, deserialize_with = "given")]
     kid: Option<Text<255>>,
-    #[serde(rename = "typ")]
+    #[serde(rename = "typ", default, deserialize_with = "given")]
     _typ: Option<Text<32>>,
-    #[serde(rename = "cty")]
-    _cty: Option<de::IgnoredAny>,
+    #[serde(rename = "cty", default, deserialize_with = "given")]
+    _cty: Option<Text<255>>,
     /// Thumbprints of a certificate: only names for the key, so there is nothing to believe.
-    #[serde(rename = "x5t")]
-    _x5t: Option<de::IgnoredAny>,
-    #[serde(rename = "x5t#S256")]
-    _x5t_s256: Option<de::IgnoredAny>,
+    #[serde(rename = "x5t", default, deserialize_with = "given")]
+    _x5t: Option<Text<64>>,
+    #[serde(rename = "x5t#S256", default, deserialize_with = "given")]
+    _x5t_s256: Option<Text<64>>,
+}
+
+/// A member that may be absent, and is no `null` where it is there: that is not the same.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Non-empty text of at most so many bytes without control characters.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{
     jwk::PublicKey,
-    jws::{Jws, Text, object},
+    jws::{Jws, Text, given, object},
 };
 
 /// How far two clocks may differ, in seconds.
@@ -38,12 +38,16 @@ struct Claims {
     aud: Audience,
     tenant: TenantId,
     exp: Seconds,
+    #[serde(default, deserialize_with = "given")]
     nbf: Option<Seconds>,
+    #[serde(default, deserialize_with = "given")]
     iat: Option<Seconds>,
     jti: Text<MAX_JTI>,
+    #[serde(default, deserialize_with = "given")]
     sub: Option<Text<255>>,
     #[serde(default)]
     byok: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "given")]
     req_hash: Option<Text<128>>,
 }
 

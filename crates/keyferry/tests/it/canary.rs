@@ -2,7 +2,9 @@
 
 mod control_plane;
 mod data_plane;
+mod document;
 mod echoes;
+mod offsets;
 mod program;
 mod search;
 

@@ -40,6 +40,8 @@ async fn a_header_that_brings_a_key_or_must_be_understood_is_refused() {
         ("enc", json!({"enc": "A256GCM"})),
         ("an unknown name", json!({"moon": 1})),
         ("typ is a list", json!({"typ": ["JWT"]})),
+        ("cty is a number", json!({"cty": 7})),
+        ("x5t is a list", json!({"x5t": ["dGVzdA"]})),
     ] {
         let head = changed(header(), &extra).to_string();
         tokens.push((name, stranger.sign(&head, &good)));
@@ -85,6 +87,7 @@ async fn odd_key_ids_are_refused() {
     tokens
         .push(("a list in the order of the header", scene.issuer.sign(r#"["ES256","1",null,null]"#, &good)));
     tokens.push(("7000 bytes", scene.under(&json!({"kid": "1".repeat(7000)}))));
+    tokens.push(("null", scene.issuer.sign(r#"{"alg":"ES256","kid":null}"#, &good)));
     scene.refuses(tokens).await;
     // Without an id, the one key of the set is meant.
     let head = changed(header(), &json!({"kid": Value::Null})).to_string();

@@ -44,6 +44,14 @@ async fn times_that_are_over_to_come_or_no_times_are_refused() {
         let text = scene.claims("the-id", &json!({"exp": 0})).replace("\"exp\":0", &format!("\"exp\":{exp}"));
         tokens.push((exp, scene.issuer.sign(&header().to_string(), &text)));
     }
+    // `null` is not the same as nothing.
+    for claim in ["nbf", "iat", "exp", "sub", "req_hash"] {
+        let text = scene
+            .claims("the-id", &json!({claim: 0}))
+            .replace(&format!("\"{claim}\":0"), &format!("\"{claim}\":null"));
+        assert!(text.contains("null"), "{text}");
+        tokens.push((claim, scene.issuer.sign(&header().to_string(), &text)));
+    }
     scene.refuses(tokens).await;
     // Within the half minute that two clocks may differ.
     for (jti, changes) in [
