@@ -43,6 +43,11 @@ pub fn make_kek_id(now: Timestamp, entropy: &dyn Entropy) -> String {
     id::make("kek_", now, entropy)
 }
 
+/// A fresh name for a sealing key, ordered by time.
+pub fn make_sealing_key_id(now: Timestamp, entropy: &dyn Entropy) -> String {
+    id::make("seal_", now, entropy)
+}
+
 /// How many versions of credentials a tenant's KEK wraps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KekUse {

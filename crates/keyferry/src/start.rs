@@ -105,6 +105,12 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     };
     let keyring = Arc::clone(&ground.keyring);
     let (vault, unsealer) = custody::for_gateway(&ground, service);
+    let unsealing = config.sealed_max_uses.map(|uses| ground.unsealing(uses));
+    if let Some(unsealing) = &unsealing
+        && let Err(error) = unsealing.keys().maintain().await
+    {
+        tracing::error!(event = "sealing_keys_not_kept", %error);
+    }
     let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::default());
     let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
     // Counters in memory forget at each start which token ids were used. With issuers in the
@@ -133,6 +139,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         providers,
         policy: config.policy,
         vault,
+        unsealing: unsealing.clone(),
         key_test: KeyTest::new(Arc::clone(&gateway)),
         operators,
     });
@@ -155,6 +162,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(keyring.sweep()),
         tokio::spawn(destroy_overlapped(store, clock)),
     ];
+    chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
 }

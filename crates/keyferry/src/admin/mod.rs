@@ -1,7 +1,7 @@
 //! The control plane. One folder a resource, one file an operation.
 //!
-//! It holds the vault, which seals, and a key test, which says a verdict; it has no way to open a
-//! stored key.
+//! It holds the vault, which seals; what opens keys that clients sealed to be stored; and a key test,
+//! which says a verdict. It has no way to open a stored key.
 
 mod audit;
 mod context;
@@ -13,6 +13,7 @@ mod openapi;
 mod page;
 mod problem;
 mod rows;
+mod sealing_keys;
 mod tenants;
 mod text;
 mod tokens;
@@ -34,7 +35,10 @@ use keyferry_core::{
 use keyferry_envelope::Entropy;
 pub use openapi::document;
 
-use crate::{custody::Vault, gateway::KeyTest};
+use crate::{
+    custody::{Unsealing, Vault},
+    gateway::KeyTest,
+};
 
 /// What the control plane needs.
 #[expect(missing_docs, reason = "each is what its type says")]
@@ -46,6 +50,8 @@ pub struct AdminState {
     pub providers: Arc<Providers>,
     pub policy: Policy,
     pub vault: Vault,
+    /// `None` where sealed keys are not accepted.
+    pub unsealing: Option<Unsealing>,
     pub key_test: KeyTest,
     /// The operator's tokens: the stored one, and the one in the environment.
     pub operators: Vec<TokenHash>,
@@ -73,6 +79,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/api/v1/tenants/{tenant}/budget", get(usage::budget))
         .route("/api/v1/tenants/{tenant}/audit", get(audit::list))
         .route("/api/v1/keys/test", post(keys::test))
+        .route("/api/v1/sealing-keys", get(sealing_keys::list))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(Arc::new(state))

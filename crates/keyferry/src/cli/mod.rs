@@ -10,6 +10,8 @@ mod issuer;
 mod kek;
 mod openapi;
 mod output;
+mod seal;
+mod sealing_key;
 mod secret;
 mod serve;
 mod sidecar;
@@ -58,6 +60,11 @@ enum Command {
     /// Look at, replace and move to the keys that wrap the stored keys.
     #[command(subcommand)]
     Kek(kek::Command),
+    /// Make, sign and replace the keys that clients seal to.
+    #[command(subcommand)]
+    SealingKey(sealing_key::Command),
+    /// Seal a provider key to the gateway, so that nothing in between can read it.
+    Seal(seal::Seal),
     /// Manage tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -107,6 +114,8 @@ pub fn run() -> ExitCode {
         Command::Upstream(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Kek(command) => command.run(),
+        Command::SealingKey(command) => command.run(),
+        Command::Seal(command) => command.run(),
         Command::Tenant(command) => command.run(),
         Command::Credential(command) => command.run(),
         Command::Token(command) => command.run(),

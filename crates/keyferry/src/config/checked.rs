@@ -29,6 +29,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         listeners: listeners(file.listeners.as_deref())?,
         database: database(file.storage.url.as_deref(), &data_dir)?,
         kms: kms::kms(&file.kms, data_dir.join("master.key"))?,
+        sealed_max_uses: sealed_max_uses(&file.byok)?,
         policy: Policy {
             enabled: file.byok.enabled,
             held: file.byok.held,
@@ -45,6 +46,13 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         upstream: upstream(&file.upstream, production)?,
         data_dir: counters(file.counters.url.as_deref()).map(|()| data_dir)?,
     })
+}
+
+fn sealed_max_uses(byok: &file::Byok) -> Result<Option<u32>, ConfigError> {
+    if !(1..=100).contains(&byok.sealed_max_uses) {
+        return Err(ConfigError::at("byok.sealed_max_uses", "expected 1 to 100"));
+    }
+    Ok(byok.sealed.then_some(byok.sealed_max_uses))
 }
 
 fn without_effect(file: &File) -> Vec<String> {

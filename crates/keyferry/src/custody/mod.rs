@@ -3,6 +3,7 @@
 //! ```text
 //! root (KMS, module, master secret) ─► tenant's KEK ─► DEK ─► provider key
 //!      roots, guarded                  keyring, keks         vault seals, unseal opens, rewrap moves
+//!                └─► sealing key ◄── what clients seal: sealing keeps them, sealed opens with them
 //! ```
 //!
 //! Start-up makes the capabilities once and hands them out: the admin API gets the [`Vault`] that
@@ -14,6 +15,8 @@ mod keyring;
 mod master_secret;
 mod rewrap;
 mod roots;
+mod sealed;
+mod sealing;
 mod service;
 mod unseal;
 mod vault;
@@ -28,6 +31,8 @@ pub use keyring::Keyring;
 pub use master_secret::MasterSecretError;
 pub use rewrap::{Moved, Mover, Progress};
 pub use roots::{Making, RootsError, open_roots};
+pub use sealed::{Opened, SealRefused, Unsealing};
+pub use sealing::{EVERY_SECS, SealingError, SealingKeys};
 pub use service::{ServiceSecretError, open_existing, open_or_make};
 pub use unseal::{UnsealError, Unsealer};
 pub use vault::{Vault, VaultError};
@@ -64,6 +69,28 @@ pub struct Ground {
 }
 
 impl Ground {
+    /// Sealing keys, and what opens with them.
+    pub fn unsealing(&self, max_uses: u32) -> Unsealing {
+        Unsealing {
+            keys: Arc::new(self.sealing_keys()),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            max_uses,
+        }
+    }
+
+    /// Sealing keys.
+    pub fn sealing_keys(&self) -> SealingKeys {
+        SealingKeys {
+            store: Arc::clone(&self.store),
+            keyring: Arc::clone(&self.keyring),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            known: std::sync::RwLock::default(),
+            reading: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// The tenants' KEKs.
     pub fn keks(&self) -> TenantKeks {
         TenantKeks {

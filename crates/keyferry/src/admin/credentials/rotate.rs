@@ -32,7 +32,7 @@ struct Rotation<'a> {
     overlap_seconds: Option<u32>,
 }
 
-const SHAPE: &str = "{api_key, overlap_seconds?}, the key without JSON escapes";
+const SHAPE: &str = "{api_key | sealed_key, overlap_seconds?}, the key without JSON escapes";
 const MAX_OVERLAP: u32 = 30 * 24 * 3600;
 
 pub(in super::super) async fn rotate(
@@ -53,7 +53,7 @@ pub(in super::super) async fn rotate(
         return Err(Failure::invalid(format!("'overlap_seconds' is at most {MAX_OVERLAP}.")));
     }
     let provider = context.state.providers.get(old.provider.as_str()).ok_or_else(missing)?;
-    let key = key_of(rotation.api_key, rotation.sealed_key)?;
+    let key = key_of(&context, &tenant.id, provider, rotation.api_key, rotation.sealed_key).await?;
     let version = old.version + 1;
     let sealed = context.state.vault.seal(&tenant.id, provider, id.as_str(), version, &key).await;
     let sealed =

@@ -30,7 +30,7 @@ struct New<'a> {
     label: Option<String>,
 }
 
-const SHAPE: &str = "{provider, api_key, label?}, the key without JSON escapes";
+const SHAPE: &str = "{provider, api_key | sealed_key, label?}, the key without JSON escapes";
 const FIRST: u32 = 1;
 
 pub(in super::super) async fn store(
@@ -50,7 +50,7 @@ pub(in super::super) async fn store(
     if label.len() > 64 {
         return Err(Failure::invalid("'label' is at most 64 bytes."));
     }
-    let key = key_of(new.api_key, new.sealed_key)?;
+    let key = key_of(&context, &tenant.id, provider, new.api_key, new.sealed_key).await?;
     // A key pasted into the wrong field must not be kept, shown in lists and written to the log.
     if label.as_bytes().windows(12).any(|part| key.expose().windows(12).any(|window| window == part)) {
         return Err(Failure::invalid("The label has a part of the key in it."));
