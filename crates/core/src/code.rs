@@ -11,6 +11,8 @@ pub enum Code {
     UnknownOperation,
     /// 400: the body is not the one the token was made for.
     HashMismatch,
+    /// 400: a key that came encrypted does not open.
+    DecryptionFailed,
     /// 401: no token, or one that is not accepted.
     Unauthorized,
     /// 403: a good token that may not do this.
@@ -59,6 +61,7 @@ impl Code {
             Self::UnknownProvider => "BYOK_UNKNOWN_PROVIDER",
             Self::UnknownOperation => "BYOK_UNKNOWN_OPERATION",
             Self::HashMismatch => "BYOK_HASH_MISMATCH",
+            Self::DecryptionFailed => "BYOK_DECRYPTION_FAILED",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::ModelNotAllowed => "MODEL_NOT_ALLOWED",
@@ -84,7 +87,11 @@ impl Code {
     /// The HTTP status it is answered with.
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidRequest | Self::UnknownProvider | Self::UnknownOperation | Self::HashMismatch => 400,
+            Self::InvalidRequest
+            | Self::UnknownProvider
+            | Self::UnknownOperation
+            | Self::HashMismatch
+            | Self::DecryptionFailed => 400,
             Self::Unauthorized => 401,
             Self::Forbidden | Self::ModelNotAllowed | Self::SsrfBlocked | Self::NotEligible => 403,
             Self::NotFound | Self::Disabled | Self::KeyNotFound => 404,
@@ -98,11 +105,12 @@ impl Code {
     }
 
     /// Every code, in the order of their status.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::UnknownProvider,
         Self::UnknownOperation,
         Self::HashMismatch,
+        Self::DecryptionFailed,
         Self::Unauthorized,
         Self::Forbidden,
         Self::ModelNotAllowed,

@@ -8,6 +8,7 @@
 //! | `envelope` | [`Sealer`], [`Opener`], [`Rewrapper`]: three capabilities, one operation each |
 //! | `kek`, `local` | tenant keys, and the local root they come from |
 //! | `mac` | keyed fingerprints and chains |
+//! | `session` | opens keys that clients sealed under keys of their own |
 //! | `layer`, `wire`, `cbor` | the committing seal, its COSE container, its byte encoding (private) |
 //! | `hazmat` | the only calls of AES-GCM, HKDF and HMAC (private) |
 //!
@@ -29,6 +30,7 @@ mod layer;
 mod local;
 mod mac;
 mod secret;
+mod session;
 mod wire;
 
 pub use api_key::ApiKey;
@@ -40,3 +42,4 @@ pub use kek::{KekId, TenantKek};
 pub use local::LocalRoot;
 pub use mac::{MacKey, fingerprint};
 pub use secret::SecretBytes;
+pub use session::open_session;
