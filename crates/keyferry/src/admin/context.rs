@@ -46,7 +46,7 @@ impl FromRequestParts<Arc<AdminState>> for Context {
         let token = take_token(&mut secrets)?;
         let actor = identify(state, &token).await?;
         let source = match parts.extensions.get::<ClientAddr>() {
-            Some(ClientAddr(Some(ip))) => ip.to_string(),
+            Some(ClientAddr { ip: Some(ip), .. }) => ip.to_string(),
             _ => "local socket".to_owned(),
         };
         Ok(Self { state: Arc::clone(state), actor, now: state.clock.now(), source, secrets })

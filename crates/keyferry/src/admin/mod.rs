@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    middleware::map_response,
+    response::Response,
     routing::{get, post},
 };
 use keyferry_core::{
@@ -38,6 +40,7 @@ pub use openapi::document;
 use crate::{
     custody::{Unsealing, Vault},
     gateway::KeyTest,
+    http::EndsConnection,
 };
 
 /// What the control plane needs.
@@ -63,12 +66,18 @@ pub fn router(state: AdminState) -> Router {
         .route("/openapi.json", get(openapi::get))
         .route("/api/v1/tenants", post(tenants::create).get(tenants::list))
         .route("/api/v1/tenants/{tenant}", get(tenants::get).patch(tenants::update).delete(tenants::delete))
-        .route("/api/v1/tenants/{tenant}/credentials", post(credentials::store).get(credentials::list))
+        .route(
+            "/api/v1/tenants/{tenant}/credentials",
+            post(credentials::store).layer(map_response(brought_a_key)).get(credentials::list),
+        )
         .route(
             "/api/v1/tenants/{tenant}/credentials/{credential}",
             get(credentials::get).delete(credentials::revoke),
         )
-        .route("/api/v1/tenants/{tenant}/credentials/{credential}/rotate", post(credentials::rotate))
+        .route(
+            "/api/v1/tenants/{tenant}/credentials/{credential}/rotate",
+            post(credentials::rotate).layer(map_response(brought_a_key)),
+        )
         .route("/api/v1/tenants/{tenant}/credentials/{credential}/test", post(credentials::test))
         .route("/api/v1/tenants/{tenant}/tokens", post(tokens::issue).get(tokens::list))
         .route("/api/v1/tenants/{tenant}/tokens/{token}", axum::routing::delete(tokens::revoke))
@@ -83,4 +92,10 @@ pub fn router(state: AdminState) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(Arc::new(state))
+}
+
+/// A key in a body went through the buffers of its connection, which live as long as it does.
+async fn brought_a_key(mut answer: Response) -> Response {
+    answer.extensions_mut().insert(EndsConnection);
+    answer
 }

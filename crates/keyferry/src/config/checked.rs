@@ -41,6 +41,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
                 tenant_provider: file.rate_limits.tenant_provider,
                 key_test: file.rate_limits.key_test,
             },
+            session: file.byok.session,
         },
         providers: providers(&file)?,
         upstream: upstream(&file.upstream, production)?,
@@ -65,7 +66,6 @@ fn without_effect(file: &File) -> Vec<String> {
     note(!file.prices.is_empty(), "prices");
     note(!file.models.is_empty(), "models");
     note(file.budgets.hold_ttl.is_some(), "budgets");
-    note(file.byok.session, "byok.session");
     for (name, provider) in &file.providers {
         let written = provider.platform_key.is_some() || provider.platform_key_file.is_some();
         note(written, &format!("providers.{name}.platform_key"));

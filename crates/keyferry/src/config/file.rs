@@ -191,7 +191,7 @@ pub struct Byok {
     /// Whether keys may come with a request.
     #[serde(deserialize_with = "from_text")]
     pub carried: bool,
-    /// The legacy session mode. Not part of this version: requests that use it are refused.
+    /// Legacy: whether keys may come with a request, sealed under a key beside them.
     #[serde(deserialize_with = "from_text")]
     pub session: bool,
     /// Whether keys may come sealed, with a request or to be stored.

@@ -1,7 +1,7 @@
 //! The data plane: one way through, each step handing its proof to the next.
 //!
 //! ```text
-//! Clean request ─► slots ⇒ Presented ─► authenticate ⇒ Caller ─► admit ⇒ Admission
+//! Clean request ─► slots ⇒ Offered ─► authenticate ⇒ Caller ─► open ⇒ Presented ─► admit ⇒ Admission
 //!   ─► unseal ⇒ ApiKey ─► forward ⇒ provider's answer ─► relay ⇒ Relay + Settlement
 //! ```
 //!
@@ -25,6 +25,7 @@ mod record;
 mod relay;
 mod roca;
 mod room;
+mod session;
 mod settle;
 mod slots;
 mod sse;
@@ -181,14 +182,15 @@ impl Gateway {
         started: Instant,
     ) -> Result<Response<AnswerBody>, Problem> {
         let (parts, incoming, secrets) = request.into_parts();
-        let presented = slots::read(secrets, provider)?;
+        let offered = slots::read(secrets, provider, &self.policy)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
-        self.authenticator.authenticate(&self.views, &presented.token).await?;
+        self.authenticator.authenticate(&self.views, &offered.token).await?;
         forward::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
         let passage = Passage { id, provider, operation: target.operation, started };
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
         let model = model(&target, &body)?;
+        let presented = offered.open(provider)?;
         let permit = self.recorder.reserve()?;
         let admitted = self.admit(&passage, &presented, model, &body).await?;
         let mut settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
@@ -211,7 +213,7 @@ impl Gateway {
         choice: &KeyChoice,
     ) -> Result<slots::PlacedKey, Problem> {
         match choice {
-            KeyChoice::Carried => presented.key.ok_or_else(|| {
+            KeyChoice::Brought(_) => presented.key.map(|(_, key)| key).ok_or_else(|| {
                 Problem::new(Code::KeyNotFound, "The request brought no key for this provider.")
             }),
             KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider).await {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use keyferry_core::{
+    admission::{Brought, Policy},
     code::Code,
     provider::{AuthSlot, Provider},
     token::looks_like_token,
@@ -14,15 +15,48 @@ use keyferry_core::{
 use keyferry_envelope::{ApiKey, SecretBytes};
 use serde::Deserialize;
 
-use super::parse_key;
+use super::{parse_key, session::SessionKey};
 use crate::http::{Problem, Repeated, SecretHeaders, copy};
 
-/// What a request showed.
+/// What a request showed: a token that proves nothing yet, and what may be a key.
+pub(super) struct Offered {
+    /// The gateway token or JWT.
+    pub(super) token: SecretBytes,
+    key: Option<OfferedKey>,
+}
+
+enum OfferedKey {
+    Carried(PlacedKey),
+    Session(SessionKey),
+}
+
+/// What a request showed, its key in plain text.
 pub(super) struct Presented {
     /// The gateway token or JWT.
     pub(super) token: SecretBytes,
-    /// A key for the provider, if it brought one.
-    pub(super) key: Option<PlacedKey>,
+    /// A key for the provider, and in which way it came, if it brought one.
+    pub(super) key: Option<(Brought, PlacedKey)>,
+}
+
+impl Offered {
+    /// Opens a key that came sealed.
+    pub(super) fn open(self, provider: &Provider) -> Result<Presented, Problem> {
+        let key = match self.key {
+            None => None,
+            Some(OfferedKey::Carried(key)) => Some((Brought::Carried, key)),
+            Some(OfferedKey::Session(sealed)) => {
+                Some((Brought::Session, PlacedKey { slot: provider.auth_slot(), key: sealed.open()? }))
+            }
+        };
+        Ok(Presented { token: self.token, key })
+    }
+}
+
+impl Presented {
+    /// In which way it brought a key, if it did.
+    pub(super) fn brought(&self) -> Option<Brought> {
+        self.key.as_ref().map(|(brought, _)| *brought)
+    }
 }
 
 /// A key and the header it goes into.
@@ -34,7 +68,8 @@ pub(super) struct PlacedKey {
 const SLOTS: [AuthSlot; 3] = [AuthSlot::Bearer, AuthSlot::XApiKey, AuthSlot::XGoogApiKey];
 
 /// Says which of the secrets is which.
-pub(super) fn read(secrets: SecretHeaders, provider: &Provider) -> Result<Presented, Problem> {
+pub(super) fn read(secrets: SecretHeaders, provider: &Provider, policy: &Policy) -> Result<Offered, Problem> {
+    let private = secrets.came_privately();
     let mut taken = Taken::from(secrets)?;
     let (token, in_slot) = match taken.token.take() {
         Some(token) => {
@@ -46,19 +81,26 @@ pub(super) fn read(secrets: SecretHeaders, provider: &Provider) -> Result<Presen
     if taken.modes + usize::from(in_slot.is_some()) > 1 {
         return Err(two_modes());
     }
-    if taken.unserved {
+    if taken.sealed.is_some() || (taken.session.is_some() && !policy.session) {
         return Err(Problem::new(
             Code::Disabled,
             "Keys in this mode are not accepted by this gateway. No other key was used in its place.",
         ));
     }
-    let key = match (in_slot, taken.byok_key, taken.byok_keys) {
-        (Some(key), ..) => Some(key),
-        (None, Some(value), _) => Some(placed(provider, value)?),
-        (None, None, Some(value)) => from_map(provider, value.expose())?,
-        (None, None, None) => None,
+    if taken.session.is_some() && !private {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            "Session keys are accepted over TLS only, or from a proxy on this host that ended it.",
+        ));
+    }
+    let key = match (in_slot, taken.session, taken.byok_key, taken.byok_keys) {
+        (Some(key), ..) => Some(OfferedKey::Carried(key)),
+        (None, Some(session), ..) => Some(OfferedKey::Session(session)),
+        (None, None, Some(value), _) => Some(OfferedKey::Carried(placed(provider, value)?)),
+        (None, None, None, Some(value)) => from_map(provider, value.expose())?.map(OfferedKey::Carried),
+        (None, None, None, None) => None,
     };
-    Ok(Presented { token, key })
+    Ok(Offered { token, key })
 }
 
 fn two_modes() -> Problem {
@@ -71,10 +113,11 @@ struct Taken {
     slots: Vec<(AuthSlot, SecretBytes)>,
     byok_key: Option<SecretBytes>,
     byok_keys: Option<SecretBytes>,
+    session: Option<SessionKey>,
+    /// A way that this gateway does not serve.
+    sealed: Option<SecretBytes>,
     /// How many ways of bringing a key were used, besides the provider's own slot.
     modes: usize,
-    /// A way was used that this gateway does not serve.
-    unserved: bool,
 }
 
 impl Taken {
@@ -83,17 +126,20 @@ impl Taken {
         let token = one("x-keyferry-token")?;
         let byok_key = one("x-byok-key")?;
         let byok_keys = one("x-byok-keys")?;
-        let session = one("x-encrypted-key")?.is_some() | one("x-session-key")?.is_some();
-        let sealed = one("x-sealed-key")?.is_some();
+        let session = SessionKey { encrypted: one("x-encrypted-key")?, session: one("x-session-key")? };
+        let session = (session.encrypted.is_some() || session.session.is_some()).then_some(session);
+        let sealed = one("x-sealed-key")?;
         let mut slots = Vec::new();
         for slot in SLOTS {
             if let Some(value) = one(slot.header())? {
                 slots.push((slot, value));
             }
         }
-        let modes =
-            [byok_key.is_some(), byok_keys.is_some(), session, sealed].into_iter().filter(|&m| m).count();
-        Ok(Self { token, slots, byok_key, byok_keys, modes, unserved: session || sealed })
+        let modes = [byok_key.is_some(), byok_keys.is_some(), session.is_some(), sealed.is_some()]
+            .into_iter()
+            .filter(|&m| m)
+            .count();
+        Ok(Self { token, slots, byok_key, byok_keys, session, sealed, modes })
     }
 }
 
@@ -222,12 +268,29 @@ impl<'de> Deserialize<'de> for KeyMap<'de> {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use keyferry_core::provider::Providers;
+    use keyferry_core::{
+        limits::{Rate, RateLimits},
+        provider::Providers,
+    };
 
     use super::*;
 
     const TOKEN: &str = "sk-kf-token";
     const KEY: &str = "sk-provider-key-0123456789";
+
+    const POLICY: Policy = Policy {
+        enabled: true,
+        held: true,
+        carried: true,
+        daily_quota: 1,
+        rates: RateLimits {
+            caller: Rate::Unlimited,
+            tenant: Rate::Unlimited,
+            tenant_provider: Rate::Unlimited,
+            key_test: Rate::Unlimited,
+        },
+        session: false,
+    };
 
     fn read_with(provider: &str, headers: &[(&'static str, &str)]) -> Result<Presented, Problem> {
         let providers = Providers::built_in();
@@ -237,11 +300,12 @@ mod tests {
         }
         let secrets = SecretHeaders::out_of(&mut map);
         assert!(map.is_empty(), "a secret header was left");
-        read(secrets, providers.get(provider).expect("built in"))
+        let provider = providers.get(provider).expect("built in");
+        read(secrets, provider, &POLICY)?.open(provider)
     }
 
     fn key_of(presented: &Presented) -> Option<(AuthSlot, &[u8])> {
-        presented.key.as_ref().map(|placed| (placed.slot, placed.key.expose()))
+        presented.key.as_ref().map(|(_, placed)| (placed.slot, placed.key.expose()))
     }
 
     #[test]

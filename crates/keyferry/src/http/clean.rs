@@ -6,6 +6,7 @@ use http_body::Body;
 use super::{
     client_body::ClientBody,
     ingress::{self, Extracted, Reason},
+    route::ClientAddr,
     secrets::SecretHeaders,
 };
 
@@ -22,16 +23,17 @@ impl Clean {
     pub(super) fn judge(
         mut request: Request<ClientBody>,
         extracted: Option<Extracted>,
+        client: ClientAddr,
     ) -> Result<Self, Reason> {
         if request.version() == Version::HTTP_2 {
             let (mut parts, body) = request.into_parts();
             ingress::judge_h2(&parts, !body.is_end_stream())?;
-            let secrets = SecretHeaders::out_of(&mut parts.headers);
+            let secrets = SecretHeaders::out_of(&mut parts.headers).privately(client.is_private());
             return Ok(Self { request: Request::from_parts(parts, body), secrets });
         }
         match extracted {
             Some(Extracted { mark, secrets }) if secrets.belong_to(request.headers_mut(), mark) => {
-                Ok(Self { request, secrets })
+                Ok(Self { request, secrets: secrets.privately(client.is_private()) })
             }
             _ => Err(Reason("The request's headers were not read as they were judged.")),
         }

@@ -87,17 +87,19 @@ impl Served {
             .max_buf_size(4 * MAX_HEAD)
             .half_close(false)
             .serve_connection(TokioIo::new(guarded), service);
-        drive(connection, |connection| connection.graceful_shutdown(), self.until, self.phases.clone()).await;
+        drive(connection, |connection| connection.graceful_shutdown(), &shared, self.until, self.phases)
+            .await;
     }
 
     async fn http2<T>(self, io: Rewound<T>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let shared = Arc::<Shared>::default();
         let service = service_fn(|request| {
-            let app = Arc::clone(&self.app);
+            let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
-            async move { Ok::<_, Infallible>(app.answer(serves, client, &Arc::default(), request, None).await) }
+            async move { Ok::<_, Infallible>(app.answer(serves, client, &shared, request, None).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -110,15 +112,17 @@ impl Served {
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
             .serve_connection(TokioIo::new(io), service);
-        drive(connection, |connection| connection.graceful_shutdown(), self.until, self.phases.clone()).await;
+        drive(connection, |connection| connection.graceful_shutdown(), &shared, self.until, self.phases)
+            .await;
     }
 }
 
-/// Drives a connection to its end; from a phase on it takes no new request, and with the last one
-/// it is cut off.
+/// Drives a connection to its end; from a phase on, or when an answer says so, it takes no new
+/// request, and with the last phase it is cut off.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     shut_down: impl FnOnce(Pin<&mut C>),
+    shared: &Shared,
     until: Phase,
     mut phases: Phases,
 ) {
@@ -126,6 +130,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     tokio::select! {
         ended = connection.as_mut() => return log_end(ended),
         _ = phases.wait_for(|phase| *phase >= until) => shut_down(connection.as_mut()),
+        () = shared.ending() => shut_down(connection.as_mut()),
     }
     tokio::select! {
         ended = connection => log_end(ended),

@@ -1,6 +1,6 @@
 //! Listeners: where connections come from.
 
-use std::{io, net::IpAddr, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -150,15 +150,16 @@ impl Bound {
             Socket::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Accepted::Tcp(stream), ClientAddr(Some(canonical(address.ip())))))
+                let client =
+                    ClientAddr { ip: Some(address.ip().to_canonical()), over_tls: self.tls.is_some() };
+                Ok((Accepted::Tcp(stream), client))
             }
-            Socket::Unix(socket, _) => Ok((Accepted::Unix(socket.accept().await?.0), ClientAddr(None))),
+            Socket::Unix(socket, _) => {
+                let client = ClientAddr { ip: None, over_tls: self.tls.is_some() };
+                Ok((Accepted::Unix(socket.accept().await?.0), client))
+            }
         }
     }
-}
-
-fn canonical(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
 }
 
 async fn serve_one(

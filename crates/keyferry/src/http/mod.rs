@@ -18,5 +18,5 @@ pub use client_body::ClientBody;
 pub use health::Health;
 pub use listener::{BindError, Bound, bind};
 pub use problem::{Form, Problem};
-pub use route::{App, ClientAddr};
+pub use route::{App, ClientAddr, EndsConnection};
 pub use secrets::{Handed, Repeated, SecretHeaders, copy};

@@ -14,6 +14,7 @@ use keyferry_envelope::SecretBytes;
 #[derive(Default)]
 pub struct SecretHeaders {
     found: Vec<Found>,
+    private: bool,
 }
 
 struct Found {
@@ -107,6 +108,17 @@ impl SecretHeaders {
             }
             right && count == found.map_or(0, |found| found.count)
         })
+    }
+
+    /// Notes whether nobody on the way could read them.
+    pub fn privately(mut self, private: bool) -> Self {
+        self.private = private;
+        self
+    }
+
+    /// Whether nobody on the way could read them.
+    pub fn came_privately(&self) -> bool {
+        self.private
     }
 
     /// Takes a header's value out. A header that stood twice has none that could be used.

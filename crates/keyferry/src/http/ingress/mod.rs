@@ -31,6 +31,7 @@ use std::{
 
 pub use guard::GuardedIo;
 pub use h2::judge as judge_h2;
+use tokio::sync::Notify;
 
 use super::secrets::{Mark, SecretHeaders};
 
@@ -68,6 +69,7 @@ pub struct Shared {
     in_flight: AtomicUsize,
     /// Of heads that the library has and has not asked about yet, in their order.
     extracted: Mutex<VecDeque<Extracted>>,
+    ending: Notify,
 }
 
 /// The secrets of one head, and the mark that stands in their places.
@@ -82,6 +84,16 @@ impl Shared {
     /// Why the connection was refused, if it was.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.refusal.get()
+    }
+
+    /// The connection is to end with what is being answered on it.
+    pub fn end(&self) {
+        self.ending.notify_one();
+    }
+
+    /// Waits until the connection is to end.
+    pub async fn ending(&self) {
+        self.ending.notified().await;
     }
 
     /// A request is being answered until the guard is dropped.
