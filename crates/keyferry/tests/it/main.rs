@@ -9,6 +9,7 @@ mod custody;
 mod dns;
 mod errors;
 mod faults;
+mod harden;
 mod harness;
 mod headers;
 mod ingress;
