@@ -61,6 +61,8 @@ impl Grants {
     pub fn of_gateway(config: &Config) -> Self {
         let mut grants = Self { bind: bound(config), ..Self::default() };
         grants.write.extend([config.data_dir.clone(), folder(&config.database)]);
+        // SQLite keeps its log beside the file that a link leads to.
+        grants.write.extend(std::fs::canonicalize(&config.database).ok().map(|database| folder(&database)));
         for root in config.kms.roots() {
             grants.add_root(root);
         }
@@ -126,7 +128,7 @@ fn bound(config: &Config) -> Option<BTreeSet<u16>> {
 }
 
 /// The folder of a file.
-pub(crate) fn folder(path: &Path) -> PathBuf {
+fn folder(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),

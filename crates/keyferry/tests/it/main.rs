@@ -10,6 +10,7 @@ mod custody;
 mod dns;
 mod errors;
 mod faults;
+mod harden;
 mod harness;
 mod headers;
 mod inbound;

@@ -18,7 +18,8 @@ pub(super) enum Verdict {
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
     /// What was looked at; the names never change.
-    pub(super) check: &'static str,
+    #[serde(rename = "check")]
+    pub(super) name: &'static str,
     pub(super) status: Verdict,
     /// How it is, in words.
     pub(super) found: String,
@@ -28,25 +29,25 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, status: Verdict::Ok, found: found.into(), advice: None }
+    pub(super) fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, status: Verdict::Ok, found: found.into(), advice: None }
     }
 
-    pub(super) fn warn(check: &'static str, found: impl Into<String>, advice: &'static str) -> Self {
-        Self { check, status: Verdict::Warn, found: found.into(), advice: Some(advice) }
+    pub(super) fn warn(name: &'static str, found: impl Into<String>, advice: &'static str) -> Self {
+        Self { name, status: Verdict::Warn, found: found.into(), advice: Some(advice) }
     }
 
-    pub(super) fn no(check: &'static str, found: impl Into<String>, advice: &'static str) -> Self {
-        Self { check, status: Verdict::No, found: found.into(), advice: Some(advice) }
+    pub(super) fn no(name: &'static str, found: impl Into<String>, advice: &'static str) -> Self {
+        Self { name, status: Verdict::No, found: found.into(), advice: Some(advice) }
     }
 
     /// One or the other.
     pub(super) fn holds(
-        check: &'static str,
+        name: &'static str,
         holds: bool,
         (yes, no): (&str, &str),
         advice: &'static str,
     ) -> Self {
-        if holds { Self::ok(check, yes) } else { Self::no(check, no, advice) }
+        if holds { Self::ok(name, yes) } else { Self::no(name, no, advice) }
     }
 }

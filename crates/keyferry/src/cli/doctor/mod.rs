@@ -50,8 +50,8 @@ impl Doctor {
 }
 
 fn print(checks: &[Check]) {
-    let width = checks.iter().map(|check| check.check.len()).max().unwrap_or(0);
-    for Check { check, status, found, advice } in checks {
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    for Check { name, status, found, advice } in checks {
         let status = match status {
             Verdict::Ok => "ok",
             Verdict::Warn => "warn",
@@ -59,7 +59,7 @@ fn print(checks: &[Check]) {
         };
         // Paths and other people's names: a terminal must not obey them.
         let found: String = found.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        output::line(&format!("{status:4}  {check:width$}  {found}"));
+        output::line(&format!("{status:4}  {name:width$}  {found}"));
         if let Some(advice) = advice {
             output::line(&format!("{:4}  {:width$}  → {advice}", "", ""));
         }

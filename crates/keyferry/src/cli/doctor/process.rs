@@ -19,7 +19,7 @@ pub(super) fn look(pid: Option<u32>, config: Option<&Config>) -> Vec<Check> {
         return vec![Check::no(NAME, format!("there is no process {pid}"), "Name the gateway's process.")];
     };
     let name = field(&status, "Name").unwrap_or_default();
-    if name != "keyferry" {
+    if !is_ours(name) {
         let found = format!("process {pid} is {name}, not keyferry");
         return vec![Check::no(NAME, found, "Name the gateway's process.")];
     }
@@ -44,8 +44,16 @@ pub(super) fn look(pid: Option<u32>, config: Option<&Config>) -> Vec<Check> {
 /// The gateway that holds the lock beside the database.
 fn serving(config: &Config) -> Option<u32> {
     let lock = fs::metadata(config.database.with_extension("lock")).ok()?.ino();
-    holder(&fs::read_to_string("/proc/locks").ok()?, lock)
-        .filter(|pid| read(*pid, "status").is_some_and(|status| field(&status, "Name") == Some("keyferry")))
+    let pid = holder(&fs::read_to_string("/proc/locks").ok()?, lock)?;
+    // Two file systems may have a file of this number.
+    read(pid, "status").is_some_and(|status| field(&status, "Name").is_some_and(is_ours)).then_some(pid)
+}
+
+/// Whether a process of this name may be a gateway: it has the program's name, or the one that the
+/// program was given here.
+fn is_ours(name: &str) -> bool {
+    let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    name == "keyferry" || name == own.trim()
 }
 
 /// Who has locked the file with this number: `1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF`.

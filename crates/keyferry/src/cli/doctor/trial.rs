@@ -1,6 +1,7 @@
 //! Tries out what the kernel refuses to a confined thread, instead of believing what it says.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{Ipv4Addr, SocketAddrV4},
     process::{Command, Stdio},
@@ -28,7 +29,7 @@ pub(super) struct Trial {
 /// Confines a thread and lets it try.
 pub(super) fn trial() -> Result<Trial, HardenError> {
     let thread = std::thread::spawn(|| {
-        let grants = Grants { bind: Some(Default::default()), ..Grants::default() };
+        let grants = Grants { bind: Some(BTreeSet::new()), ..Grants::default() };
         let program = std::env::current_exe();
         let confinement = confine_thread(&grants)?;
         Ok(Trial {
