@@ -3,3 +3,5 @@
 
 mod local;
 mod suite;
+mod transit;
+mod vault;
