@@ -37,9 +37,10 @@ impl Field<'_> {
 
 /// `{"name":"value",…}`.
 pub(super) fn body(fields: &[Field<'_>]) -> SecretBytes {
-    /// `"":"",` for each, and a brace more than there are commas.
-    const AROUND: usize = 6;
-    let len = 1 + fields.iter().map(|field| AROUND + field.name().len() + field.value_len()).sum::<usize>();
+    /// `"":""` around each.
+    const AROUND: usize = 5;
+    let members: usize = fields.iter().map(|field| AROUND + field.name().len() + field.value_len()).sum();
+    let len = 2 + members + fields.len().saturating_sub(1);
     SecretBytes::init(len, |buf| {
         let mut at = 0;
         let mut put = |len: usize, write: &dyn Fn(&mut [u8])| {
@@ -47,8 +48,12 @@ pub(super) fn body(fields: &[Field<'_>]) -> SecretBytes {
             at += len;
         };
         let text = |text: &'static str| move |to: &mut [u8]| to.copy_from_slice(text.as_bytes());
+        put(1, &text("{"));
         for (index, field) in fields.iter().enumerate() {
-            put(2, &text(if index == 0 { "{\"" } else { ",\"" }));
+            if index > 0 {
+                put(1, &text(","));
+            }
+            put(1, &text("\""));
             put(field.name().len(), &text(field.name()));
             put(3, &text("\":\""));
             put(field.value_len(), &|to| field.write_value(to));
@@ -61,6 +66,11 @@ pub(super) fn body(fields: &[Field<'_>]) -> SecretBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_to_say_is_an_empty_object() {
+        assert_eq!(body(&[]).expose(), b"{}");
+    }
 
     #[test]
     fn a_body_is_an_object_of_texts_without_room_to_spare() {

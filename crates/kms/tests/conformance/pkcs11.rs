@@ -17,7 +17,7 @@ use keyferry_kms::{
 };
 
 use self::softhsm::{PIN, on_a_token};
-use crate::{CONTEXT, conforms, key};
+use crate::suite::{CONTEXT, conforms, key};
 
 fn root(config: &Pkcs11Config) -> Arc<dyn Root> {
     Arc::new(Pkcs11::new(config, Arc::new(SystemEntropy)).expect("a root"))
