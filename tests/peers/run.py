@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judges envelopes and JWTs with other implementations. See README.md beside this file."""
+"""Judges envelopes, JWTs and this repository with what others wrote. See README.md beside this file."""
 
 import hashlib
 import os
@@ -11,7 +11,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("KEYFERRY_TEST_CACHE") or ROOT / ".work").resolve() / "peers"
-CHECKS = {"envelopes": ROOT / "crates/envelope/vectors/verify.py", "JWTs": HERE / "tokens.py"}
+CHECKS = {
+    "envelopes": ROOT / "crates/envelope/vectors/verify.py",
+    "JWTs": HERE / "tokens.py",
+    "secrets": HERE / "scan.py",
+}
 
 
 def main() -> int:

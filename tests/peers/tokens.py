@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import joserfc.jwt
@@ -23,6 +24,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "sdk"))
 import run as sdk  # noqa: E402
 
+warnings.simplefilter("ignore")  # that EdDSA has a newer name
 AUDIENCE, TENANT, LEEWAY = "keyferry", "acme", 30
 CASES = int(os.environ.get("KEYFERRY_CASES") or 3000)
 CLAIMS = {

@@ -69,7 +69,10 @@ fn every_verdict_has_its_tests_or_its_reason() {
         let reasons = words.chars().filter(|c| c.is_alphabetic()).count();
         match verdict {
             "yes" => assert!(named > 0, "{number}: yes needs a test"),
-            "partly" => assert!(named > 0 && reasons > 20, "{number}: partly needs a test and a reason"),
+            "partly" => {
+                let checked = named > 0 || why.contains("`make ") || why.contains("`tests/run");
+                assert!(checked && reasons > 20, "{number}: partly needs a test and a reason");
+            }
             "no" | "no (in work)" => assert!(reasons > 10, "{number}: no needs a reason"),
             other => panic!("{number}: {other} is no verdict"),
         }

@@ -35,7 +35,7 @@ fn a_hardware_key_conforms() {
     on_a_token("a_hardware_key_conforms", async |hsm| {
         let root = root(&hsm.with_key("kek"));
         assert_eq!(root.id(), "pkcs11:keyferry/kek");
-        conforms(root).await;
+        conforms(&*root).await;
     });
 }
 
