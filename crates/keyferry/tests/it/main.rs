@@ -18,6 +18,7 @@ mod jwt;
 mod keytest;
 mod lifecycle;
 mod openapi;
+mod secrecy;
 mod statements;
 mod stream;
 mod tenants;
