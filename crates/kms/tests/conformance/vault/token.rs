@@ -104,12 +104,12 @@ async fn a_kept_token_lives_on(operator: Operator) {
     bench.write_token(&bench.new_token(&json!({"ttl": "4s", "renewable": true})).await);
     let vault = bench.vault();
     let kept = tokio::spawn(std::sync::Arc::clone(&vault).keep_token());
-    for _ in 0..9 {
+    for _ in 0..6 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         vault.wrap(&CONTEXT, &key(7)).await.expect("the token is alive");
     }
     kept.abort();
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(matches!(vault.wrap(&CONTEXT, &key(7)).await, Err(RootError::Denied(_))));
 }
 
