@@ -2,12 +2,13 @@
 //!
 //! | module | the root is |
 //! |---|---|
+//! | [`aws`] | a key in AWS KMS |
 //! | [`local`] | a master secret in a file |
 //! | [`pkcs11`] | a key in a hardware module |
 #![forbid(unsafe_code)]
 
+pub mod aws;
 mod config;
-#[cfg_attr(not(test), expect(dead_code, reason = "no root behind HTTP yet"))]
 mod http;
 pub mod local;
 pub mod pkcs11;

@@ -1,6 +1,7 @@
 //! One suite for every root. To add a root, add it to the list in [`every_root`]: the suite is the
 //! specification.
 
+mod aws;
 mod pkcs11;
 
 use std::sync::Arc;
