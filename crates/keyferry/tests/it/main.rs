@@ -17,6 +17,7 @@ mod jwt;
 mod keytest;
 mod lifecycle;
 mod openapi;
+mod sidecar;
 mod stream;
 mod tenants;
 mod tls;
