@@ -1,6 +1,6 @@
 # Two commands matter: `make test` runs everything, `cargo run --release -- demo` shows the main job.
 
-.PHONY: test check rust sdk demo fmt deny
+.PHONY: test check rust sdk interop demo fmt deny
 
 # Everything. Installs what it needs, starts its own servers on free loopback ports, and says in
 # its last lines what passed, what failed and what was skipped.
@@ -19,6 +19,9 @@ rust:
 sdk:
 	cargo build
 	python3 tests/sdk/run.py
+
+interop:
+	python3 tests/interop/run.py
 
 demo:
 	cargo run --release -- demo

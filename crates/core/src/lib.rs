@@ -4,8 +4,11 @@
 //! |---|---|
 //! | [`id`], [`time`], [`clock`] | names, instants and where they come from |
 //! | [`tenant`], [`token`], [`issuer`], [`credential`] | what the control plane manages |
+//! | [`wrapped`] | keys under a root, as they are stored |
+//! | [`sealing`] | keys that clients seal to: stored, published, and used |
 //! | [`provider`], [`operation`], [`headers`] | which host, path, method and header a request may reach |
 //! | [`net`] | the address guard and the canonical-URL rule |
+//! | [`breaker`] | when to stop asking something that fails |
 //! | [`admission`], [`limits`] | the ordered decision to let a request through |
 //! | [`body`], [`meter`], [`usage`], [`record`] | what a request asked for and what it consumed |
 //! | [`mask`], [`verdict`], [`dialect`] | reading what providers answer |
@@ -17,6 +20,7 @@
 pub mod admission;
 pub mod audit;
 pub mod body;
+pub mod breaker;
 pub mod clock;
 pub mod code;
 pub mod credential;
@@ -32,8 +36,10 @@ pub mod operation;
 pub mod port;
 pub mod provider;
 pub mod record;
+pub mod sealing;
 pub mod tenant;
 pub mod time;
 pub mod token;
 pub mod usage;
 pub mod verdict;
+pub mod wrapped;

@@ -16,6 +16,8 @@ pub enum KeyMode {
     Held,
     /// Sent with the request.
     Carried,
+    /// Sent with the request, sealed under a key beside it.
+    Session,
 }
 
 impl KeyMode {
@@ -24,6 +26,7 @@ impl KeyMode {
         match self {
             Self::Held => "held",
             Self::Carried => "carried",
+            Self::Session => "session",
         }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Purpose {
     Record,
     /// A DEK under a tenant's KEK.
     Dek,
+    /// A key under a root.
+    Key,
 }
 
 impl Purpose {
@@ -42,6 +44,7 @@ impl Purpose {
         match self {
             Self::Record => "record",
             Self::Dek => "dek",
+            Self::Key => "key",
         }
     }
 }
@@ -82,6 +85,60 @@ impl Context<'_> {
             Value::from(self.version),
             cbor::text(self.origin),
         ]
+    }
+}
+
+/// What a key under a root is for, and whose it is. The same three values must be given to wrap and to unwrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyContext<'a> {
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// The tenant it belongs to; empty for a key of the installation.
+    pub owner: &'a str,
+    /// Its name.
+    pub id: &'a str,
+}
+
+/// What a key under a root is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPurpose {
+    /// It wraps the DEKs of one tenant.
+    TenantKek,
+    /// The installation's own keys are derived from it.
+    Service,
+    /// It opens what was sealed for the gateway.
+    Sealing,
+}
+
+impl KeyPurpose {
+    /// The name in the associated data.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TenantKek => "tenant-kek",
+            Self::Service => "service",
+            Self::Sealing => "sealing",
+        }
+    }
+}
+
+impl KeyContext<'_> {
+    /// Associated data: `["keyferry", 1, "key", purpose, owner, id]` in deterministic CBOR.
+    pub fn aad(&self) -> Vec<u8> {
+        cbor::array(vec![
+            cbor::text("keyferry"),
+            Value::from(FORMAT),
+            cbor::text(Purpose::Key.name()),
+            cbor::text(self.purpose.name()),
+            cbor::text(self.owner),
+            cbor::text(self.id),
+        ])
+    }
+
+    /// The same as named texts, for a root that binds to a map of them. An empty owner is left out.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [("keyferry", "1"), ("purpose", self.purpose.name()), ("tenant", self.owner), ("key", self.id)]
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
     }
 }
 

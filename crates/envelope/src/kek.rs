@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use keyferry_secretmem::scrubbed;
+
 use crate::context::{Context, Purpose};
 use crate::entropy::Entropy;
 use crate::error::{CryptoFailure, OpenError};
@@ -10,8 +12,6 @@ use crate::layer;
 use crate::secret::SecretBytes;
 
 /// The name of a KEK, stored beside what it wraps. Not secret.
-///
-/// The scheme before the colon says which kind of root the KEK comes from, for example `local:5e1f7a90c2d34b68`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KekId(String);
 
@@ -43,10 +43,22 @@ pub struct TenantKek {
 pub(crate) struct Dek(SecretBytes);
 
 impl TenantKek {
-    /// `secret` must have [`KEY_LEN`] bytes; the modules that make KEKs derive exactly that many.
-    pub(crate) fn from_secret(id: KekId, secret: SecretBytes) -> Self {
-        debug_assert_eq!(secret.expose().len(), KEY_LEN);
-        Self { id, secret }
+    /// Draws a fresh KEK.
+    pub fn generate(id: KekId, entropy: &dyn Entropy) -> Self {
+        Self { id, secret: SecretBytes::init(KEY_LEN, |kek| entropy.fill(kek)) }
+    }
+
+    /// The KEK that a root unwrapped. Fails unless it has 32 bytes.
+    pub fn from_secret(id: KekId, secret: SecretBytes) -> Result<Self, OpenError> {
+        if secret.expose().len() != KEY_LEN {
+            return Err(OpenError::OPAQUE);
+        }
+        Ok(Self { id, secret })
+    }
+
+    /// The key itself, for a root to wrap and for nothing else.
+    pub fn secret(&self) -> &SecretBytes {
+        &self.secret
     }
 
     /// The name of this KEK.
@@ -77,7 +89,7 @@ impl TenantKek {
 impl Dek {
     /// Draws a fresh DEK.
     pub(crate) fn generate(entropy: &dyn Entropy) -> Self {
-        Self(SecretBytes::init(KEY_LEN, |dek| entropy.fill(dek)))
+        Self(SecretBytes::init(KEY_LEN, |dek| scrubbed(|| entropy.fill(dek))))
     }
 
     /// The key material of the record layer.
@@ -94,7 +106,8 @@ mod tests {
     #[test]
     fn only_a_dek_of_the_right_length_is_unwrapped() {
         let context = Context { tenant: "t", provider: "p", origin: "o", credential: "c", version: 1 };
-        let kek = TenantKek::from_secret(KekId::new("local:test"), SecretBytes::new(vec![1; KEY_LEN]));
+        let kek = TenantKek::from_secret(KekId::new("kek_test"), SecretBytes::new(vec![1; KEY_LEN]))
+            .expect("32 bytes");
         let unwraps = |len| {
             let dek = Dek(SecretBytes::new(vec![2; len]));
             let wrapped = kek.wrap(&dek, &context, &SystemEntropy).expect("wraps");

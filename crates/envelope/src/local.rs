@@ -1,24 +1,24 @@
-//! Derives every key of an installation that keeps its root in a file. It must never hand out the root itself, except
-//! as the one line of that file.
+//! Wraps keys under a root that is a file. It must never hand out the root itself, except as the one line of that file.
 
 use coset::cbor::Value;
+use keyferry_secretmem::scrubbed;
 
 use crate::cbor;
-use crate::context::FORMAT;
+use crate::context::{FORMAT, KeyContext, Purpose};
 use crate::entropy::Entropy;
-use crate::error::InvalidMasterSecret;
+use crate::error::{InvalidMasterSecret, OpenError, SealError};
 use crate::hazmat::{self, KEY_LEN};
-use crate::kek::{KekId, TenantKek};
-use crate::mac::{MacKey, hex};
+use crate::layer;
+use crate::mac::hex;
 use crate::secret::SecretBytes;
 
 /// Salt of all derivations from a local root. Fixed: the root is uniformly random, so RFC 5869 §3.1 asks for no more.
 const SALT: &[u8] = b"keyferry local root";
 
-/// A 32-byte master secret, from which every other key is derived by HKDF-SHA-256 (RFC 5869).
+/// A 32-byte master secret, from which wrapping keys are derived by HKDF-SHA-256 (RFC 5869).
 ///
-/// Each derivation has an `info` of its own, `["keyferry", 1, purpose]` or `["keyferry", 1, purpose, tenant]` in
-/// deterministic CBOR, so no two purposes and no two tenants share a key and none of the keys leads to another.
+/// Each derivation has an `info` of its own, `["keyferry", 1, "root-id"]` or `["keyferry", 1, "kek", owner]` in
+/// deterministic CBOR, so no two owners share a key and none of the keys leads to another.
 pub struct LocalRoot(SecretBytes);
 
 impl LocalRoot {
@@ -48,7 +48,7 @@ impl LocalRoot {
     ///
     /// If `entropy` repeats one byte 32 times, which a working source does once in 2^248 draws.
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        let root = SecretBytes::init(KEY_LEN, |bytes| entropy.fill(bytes));
+        let root = SecretBytes::init(KEY_LEN, |bytes| scrubbed(|| entropy.fill(bytes)));
         assert!(!is_constant(&root), "the entropy source is broken");
         Self(root)
     }
@@ -63,36 +63,35 @@ impl LocalRoot {
         })
     }
 
-    /// The name of every KEK of this root: `local:` and 16 hexadecimal digits derived from it.
+    /// The name of this root: `local:` and 16 hexadecimal digits derived from it.
     ///
-    /// A program started with another master secret finds other names in its storage, and can say so instead of failing
-    /// to open.
-    pub fn kek_id(&self) -> KekId {
+    /// It stands beside everything the root wraps, so a program started with another master secret can say so instead
+    /// of failing to open.
+    pub fn id(&self) -> String {
         let mut id = [0; 8];
-        hazmat::hkdf_sha256(&self.0, SALT, &info("kek-id", None), &mut id)
+        hazmat::hkdf_sha256(&self.0, SALT, &info("root-id", None), &mut id)
             .expect("8 bytes are within HKDF's limit");
-        KekId::new(format!("local:{}", hex(&id)))
+        format!("local:{}", hex(&id))
     }
 
-    /// The KEK of one tenant. Not stored anywhere: it is derived whenever it is needed.
-    pub fn tenant_kek(&self, tenant: &str) -> TenantKek {
-        TenantKek::from_secret(self.kek_id(), self.derive("tenant-kek", Some(tenant)))
+    /// Wraps a key under the KEK that is derived for its owner.
+    pub fn wrap(
+        &self,
+        context: &KeyContext<'_>,
+        key: &SecretBytes,
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, SealError> {
+        Ok(layer::seal(&self.kek(context), Purpose::Key, &context.aad(), key, entropy)?)
     }
 
-    /// The key that chains the audit log.
-    pub fn audit_key(&self) -> MacKey {
-        MacKey::from_secret(self.derive("audit", None))
+    /// Unwraps what [`wrap`](Self::wrap) returned for the same `context`.
+    pub fn unwrap(&self, context: &KeyContext<'_>, wrapped: &[u8]) -> Result<SecretBytes, OpenError> {
+        layer::open(&self.kek(context), Purpose::Key, &context.aad(), wrapped)
     }
 
-    /// The key of one tenant's [`fingerprint`](crate::fingerprint)s. Two tenants with the same provider key do not show
-    /// the same fingerprint.
-    pub fn fingerprint_key(&self, tenant: &str) -> MacKey {
-        MacKey::from_secret(self.derive("fingerprint", Some(tenant)))
-    }
-
-    /// The key under which callers' tokens are hashed.
-    pub fn token_key(&self) -> MacKey {
-        MacKey::from_secret(self.derive("token", None))
+    /// One KEK a tenant, and one for the installation. Not stored anywhere: it is derived whenever it is needed.
+    fn kek(&self, context: &KeyContext<'_>) -> SecretBytes {
+        self.derive("kek", Some(context.owner))
     }
 
     fn derive(&self, purpose: &str, tenant: Option<&str>) -> SecretBytes {
@@ -126,6 +125,7 @@ const fn digit(nibble: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{KeyPurpose, SystemEntropy};
 
     const LINE: &[u8] = b"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
 
@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn reads_the_line_it_writes() {
         assert_eq!(root().to_hex_line().expose(), LINE);
-        assert_eq!(LocalRoot::from_hex(&LINE[..64]).map(|root| root.kek_id()), Ok(root().kek_id()));
+        assert_eq!(LocalRoot::from_hex(&LINE[..64]).map(|root| root.id()), Ok(root().id()));
         let upper = LINE.to_ascii_uppercase();
-        assert_eq!(LocalRoot::from_hex(&upper).map(|root| root.kek_id()), Ok(root().kek_id()));
+        assert_eq!(LocalRoot::from_hex(&upper).map(|root| root.id()), Ok(root().id()));
     }
 
     #[test]
@@ -161,29 +161,18 @@ mod tests {
     }
 
     #[test]
-    fn every_purpose_and_tenant_has_its_own_key() {
-        let root = root();
-        let mut keys = vec![
-            root.derive("tenant-kek", Some("")).expose().to_vec(),
-            root.derive("tenant-kek", Some("a")).expose().to_vec(),
-            root.derive("tenant-kek", Some("b")).expose().to_vec(),
-        ];
-        keys.extend(["audit", "token", "kek-id"].map(|purpose| root.derive(purpose, None).expose().to_vec()));
-        keys.extend(["", "a", "b"].map(|tenant| root.derive("fingerprint", Some(tenant)).expose().to_vec()));
-        keys.push(root.0.expose().to_vec());
-        let count = keys.len();
-        keys.sort();
-        keys.dedup();
-        assert_eq!(keys.len(), count);
-    }
-
-    #[test]
-    fn the_public_keys_are_the_derived_ones() {
-        let root = root();
-        let sign = |purpose, tenant| MacKey::from_secret(root.derive(purpose, tenant)).sign(&[b"m"]);
-        assert_eq!(root.audit_key().sign(&[b"m"]), sign("audit", None));
-        assert_eq!(root.token_key().sign(&[b"m"]), sign("token", None));
-        assert_eq!(root.fingerprint_key("t").sign(&[b"m"]), sign("fingerprint", Some("t")));
+    fn a_key_unwraps_for_its_own_purpose_owner_and_name_only() {
+        let context = KeyContext { purpose: KeyPurpose::TenantKek, owner: "a", id: "kek_1" };
+        let key = SecretBytes::new(vec![7; 32]);
+        let wrapped = root().wrap(&context, &key, &SystemEntropy).expect("wraps");
+        let unwraps = |context| root().unwrap(&context, &wrapped).is_ok_and(|opened| opened.ct_eq(&key));
+        assert!(unwraps(context));
+        assert!(!unwraps(KeyContext { purpose: KeyPurpose::Service, ..context }));
+        assert!(!unwraps(KeyContext { owner: "b", ..context }));
+        assert!(!unwraps(KeyContext { id: "kek_2", ..context }));
+        let other = LocalRoot::generate(&SystemEntropy);
+        assert!(other.unwrap(&context, &wrapped).is_err());
+        assert_ne!(other.id(), root().id());
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl MacKey {
 ///
 /// It tells whether two keys of a tenant are the same and nothing else: without `mac`, guessed keys cannot be tried
 /// against it, as they could be against a plain hash. `mac` is a tenant's
-/// [`fingerprint_key`](crate::LocalRoot::fingerprint_key).
+/// [`fingerprint_key`](crate::ServiceSecret::fingerprint_key).
 #[must_use]
 pub fn fingerprint(mac: &MacKey, key: &ApiKey) -> String {
     hex(&mac.sign(&[b"api-key", key.expose()])[..8])

@@ -126,6 +126,7 @@ const fn content_type(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Record => "application/vnd.keyferry.api-key",
         Purpose::Dek => "application/vnd.keyferry.dek",
+        Purpose::Key => "application/vnd.keyferry.key",
     }
 }
 

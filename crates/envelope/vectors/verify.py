@@ -17,6 +17,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 ROOT_SALT = b"keyferry local root"
+SERVICE_SALT = b"keyferry service secret"
+CONTENT_TYPES = {
+    "record": "application/vnd.keyferry.api-key",
+    "dek": "application/vnd.keyferry.dek",
+    "key": "application/vnd.keyferry.key",
+}
 
 
 class Closed(Exception):
@@ -59,18 +65,32 @@ def open_layer(secret, content_type, external_aad, layer):
         raise Closed("tag") from error
 
 
-def open_case(case):
+def unwrap(case, purpose, owner, name, wrapped):
+    """A key under the local root."""
     master = bytes.fromhex(case["master_secret"])
+    if "local:" + hkdf(master, ROOT_SALT, ["keyferry", 1, "root-id"], 8).hex() != case["root_id"]:
+        raise Closed("another root")
+    root_kek = hkdf(master, ROOT_SALT, ["keyferry", 1, "kek", owner])
+    aad = cbor(["keyferry", 1, "key", purpose, owner, name])
+    return open_layer(root_kek, CONTENT_TYPES["key"], aad, bytes.fromhex(wrapped))
+
+
+def layers(case):
+    """Both layers of a case, each with its secret and its associated data: first the DEK's, then the key's."""
     context = case["context"]
-    kek_id = "local:" + hkdf(master, ROOT_SALT, ["keyferry", 1, "kek-id"], 8).hex()
-    if kek_id != case["kek_id"]:
-        raise Closed("another KEK")
-    kek = hkdf(master, ROOT_SALT, ["keyferry", 1, "tenant-kek", context["tenant"]])
     bound = [context[field] for field in ("tenant", "provider", "credential", "version", "origin")]
-    dek_aad = cbor(["keyferry", 1, "dek", *bound, kek_id])
-    dek = open_layer(kek, "application/vnd.keyferry.dek", dek_aad, bytes.fromhex(case["wrapped_dek"]))
+    kek = unwrap(case, "tenant-kek", context["tenant"], case["kek_id"], case["wrapped_kek"])
+    dek_aad = cbor(["keyferry", 1, "dek", *bound, case["kek_id"]])
+    wrapped_dek = bytes.fromhex(case["wrapped_dek"])
+    yield kek, CONTENT_TYPES["dek"], dek_aad, wrapped_dek
+    dek = open_layer(kek, CONTENT_TYPES["dek"], dek_aad, wrapped_dek)
     record_aad = cbor(["keyferry", 1, "record", *bound])
-    padded = open_layer(dek, "application/vnd.keyferry.api-key", record_aad, bytes.fromhex(case["envelope"]))
+    yield dek, CONTENT_TYPES["record"], record_aad, bytes.fromhex(case["envelope"])
+
+
+def open_case(case):
+    *_, record = layers(case)
+    padded = open_layer(*record)
     key, marker, zeros = padded.rpartition(b"\x80")
     if not marker or zeros.strip(b"\0") or len(padded) != (len(key) // 64 + 1) * 64:
         raise Closed("padding")
@@ -78,16 +98,18 @@ def open_case(case):
 
 
 def fingerprint(case, key):
-    master = bytes.fromhex(case["master_secret"])
-    mac_key = hkdf(master, ROOT_SALT, ["keyferry", 1, "fingerprint", case["context"]["tenant"]])
+    service = unwrap(case, "service", "", "service_1", case["wrapped_service_secret"])
+    mac_key = hkdf(service, SERVICE_SALT, ["keyferry", 1, "fingerprint", case["context"]["tenant"]])
     message = b"".join(len(part).to_bytes(8, "big") + part for part in (b"api-key", key))
     return hmac.digest(mac_key, message, hashlib.sha256).hex()[:16]
 
 
+def read(name):
+    return json.loads((pathlib.Path(__file__).parent / "v1" / f"{name}.json").read_text())
+
+
 def main():
-    folder = pathlib.Path(__file__).parent / "v1"
-    valid = json.loads((folder / "valid.json").read_text())
-    invalid = json.loads((folder / "invalid.json").read_text())
+    valid, invalid = read("valid"), read("invalid")
     failures = []
     for case in valid:
         try:

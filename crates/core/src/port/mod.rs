@@ -5,4 +5,5 @@
 //! conformance suite. The suite is the specification: a backend that passes it may be shipped.
 
 pub mod counter;
+pub mod root;
 pub mod store;

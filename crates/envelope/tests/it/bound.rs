@@ -1,8 +1,10 @@
 //! A sealed key moved to any other place stays closed, and so does either half of it alone.
 
-use keyferry_envelope::{Context, Sealed};
+use keyferry_envelope::{
+    Context, KekId, KeyContext, KeyPurpose, Sealed, SecretBytes, SystemEntropy, TenantKek,
+};
 
-use crate::fixture::{CONTEXT, open, other_root, root, sealed, sealed_for};
+use crate::fixture::{CONTEXT, kek, open, other_kek, other_root, root, sealed, sealed_for};
 
 /// One change of each field a sealed key is bound to.
 fn neighbours() -> [(&'static str, Context<'static>); 5] {
@@ -16,12 +18,12 @@ fn neighbours() -> [(&'static str, Context<'static>); 5] {
 }
 
 fn opens(context: &Context<'_>, sealed: &Sealed) -> bool {
-    open(&root().tenant_kek(context.tenant), context, sealed).is_ok()
+    open(&kek(), context, sealed).is_ok()
 }
 
 #[test]
 fn opens_in_its_own_context() {
-    assert_eq!(open(&root().tenant_kek(CONTEXT.tenant), &CONTEXT, &sealed()), Ok(true));
+    assert_eq!(open(&kek(), &CONTEXT, &sealed()), Ok(true));
     for (field, context) in neighbours() {
         assert!(opens(&context, &sealed_for(&context)), "{field}");
     }
@@ -57,17 +59,55 @@ fn the_halves_do_not_pass_for_each_other() {
     assert!(!opens(&CONTEXT, &Sealed { envelope: wrapped_dek, wrapped_dek: envelope, kek_id }));
 }
 
+/// A KEK with the secret of one and the name of another.
+fn renamed(kek: &TenantKek, id: &str) -> TenantKek {
+    let secret = SecretBytes::new(kek.secret().expose().to_vec());
+    TenantKek::from_secret(KekId::new(id), secret).expect("32 bytes")
+}
+
 #[test]
-fn another_tenants_kek_and_another_roots_kek_do_not_open() {
-    assert!(open(&root().tenant_kek("tenant-b"), &CONTEXT, &sealed()).is_err());
-    assert!(open(&other_root().tenant_kek("tenant-a"), &CONTEXT, &sealed()).is_err());
+fn another_kek_does_not_open_whatever_it_is_called() {
+    assert!(open(&other_kek(), &CONTEXT, &sealed()).is_err());
+    assert!(open(&renamed(&other_kek(), "kek_1"), &CONTEXT, &sealed()).is_err());
+    assert_eq!(open(&renamed(&kek(), "kek_1"), &CONTEXT, &sealed()), Ok(true));
 }
 
 #[test]
 fn a_row_relabelled_with_another_kek_stays_closed() {
-    let relabelled = Sealed { kek_id: other_root().kek_id(), ..sealed() };
-    assert!(open(&root().tenant_kek("tenant-a"), &CONTEXT, &relabelled).is_err());
-    assert!(open(&other_root().tenant_kek("tenant-a"), &CONTEXT, &relabelled).is_err());
+    let relabelled = Sealed { kek_id: other_kek().id().clone(), ..sealed() };
+    for kek in [kek(), other_kek(), renamed(&kek(), "kek_2")] {
+        assert!(open(&kek, &CONTEXT, &relabelled).is_err());
+    }
+}
+
+/// A database has many wrapped KEKs. None of them passes for another one, nor for a key of another kind.
+#[test]
+fn a_wrapped_kek_copied_to_another_place_stays_wrapped() {
+    let own = KeyContext { purpose: KeyPurpose::TenantKek, owner: CONTEXT.tenant, id: "kek_1" };
+    let elsewhere = [
+        ("another tenant", KeyContext { owner: "tenant-b", ..own }),
+        ("no tenant", KeyContext { owner: "", ..own }),
+        ("another id", KeyContext { id: "kek_2", ..own }),
+        ("the installation's secret", KeyContext { purpose: KeyPurpose::Service, ..own }),
+        ("a sealing key", KeyContext { purpose: KeyPurpose::Sealing, ..own }),
+        ("a character moved across the border", KeyContext { owner: "tenant-ak", id: "ek_1", ..own }),
+    ];
+    let wrap = |context| root().wrap(&context, kek().secret(), &SystemEntropy).expect("wraps");
+    assert!(root().unwrap(&own, &wrap(own)).is_ok_and(|secret| secret.ct_eq(kek().secret())));
+    assert!(other_root().unwrap(&own, &wrap(own)).is_err());
+    for (place, context) in elsewhere {
+        assert!(root().unwrap(&context, &wrap(context)).is_ok(), "{place}");
+        assert!(root().unwrap(&context, &wrap(own)).is_err(), "{place}");
+        assert!(root().unwrap(&own, &wrap(context)).is_err(), "{place}");
+    }
+}
+
+#[test]
+fn a_wrapped_kek_and_a_wrapped_dek_do_not_pass_for_each_other() {
+    let context = KeyContext { purpose: KeyPurpose::TenantKek, owner: CONTEXT.tenant, id: "kek_1" };
+    assert!(root().unwrap(&context, &sealed().wrapped_dek).is_err());
+    let wrapped_dek = root().wrap(&context, kek().secret(), &SystemEntropy).expect("wraps");
+    assert!(!opens(&CONTEXT, &Sealed { wrapped_dek, ..sealed() }));
 }
 
 #[test]

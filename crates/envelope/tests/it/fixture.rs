@@ -1,9 +1,9 @@
-//! A world with two roots and one sealed key, the same in every run.
+//! A world with two roots, two tenant keys and one sealed key, the same in every run.
 
 use std::sync::Mutex;
 
 use keyferry_envelope::{
-    ApiKey, Context, Entropy, LocalRoot, OpenError, Sealed, SecretBytes, TenantKek, capabilities,
+    ApiKey, Context, Entropy, KekId, LocalRoot, OpenError, Sealed, SecretBytes, TenantKek, capabilities,
 };
 
 pub(crate) const KEY: &str = "sk-test-not-a-real-key-0123456789abcdef";
@@ -40,24 +40,29 @@ pub(crate) fn root() -> LocalRoot {
     LocalRoot::generate(&FixedEntropy::starting_at(0x00))
 }
 
-/// The root with the bytes 80, 81, .. 9f.
+/// The root with the bytes 40, 41, .. 5f.
 pub(crate) fn other_root() -> LocalRoot {
-    LocalRoot::generate(&FixedEntropy::starting_at(0x80))
+    LocalRoot::generate(&FixedEntropy::starting_at(0x40))
 }
 
+/// The KEK with the bytes 80, 81, .. 9f.
 pub(crate) fn kek() -> TenantKek {
-    root().tenant_kek(CONTEXT.tenant)
+    TenantKek::generate(KekId::new("kek_1"), &FixedEntropy::starting_at(0x80))
+}
+
+/// The KEK with the bytes a0, a1, .. bf.
+pub(crate) fn other_kek() -> TenantKek {
+    TenantKek::generate(KekId::new("kek_2"), &FixedEntropy::starting_at(0xa0))
 }
 
 pub(crate) fn key(text: &str) -> ApiKey {
     ApiKey::parse(SecretBytes::new(text.as_bytes().to_vec())).expect("a valid key")
 }
 
-/// `KEY` sealed for `context` under the first root, from fixed entropy.
+/// `KEY` sealed for `context` under the first KEK, from fixed entropy.
 pub(crate) fn sealed_for(context: &Context<'_>) -> Sealed {
-    let kek = root().tenant_kek(context.tenant);
     let entropy = FixedEntropy::starting_at(0x20);
-    capabilities().0.seal(&kek, context, &key(KEY), &entropy).expect("seals")
+    capabilities().0.seal(&kek(), context, &key(KEY), &entropy).expect("seals")
 }
 
 pub(crate) fn sealed() -> Sealed {

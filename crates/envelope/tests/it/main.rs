@@ -5,5 +5,6 @@ mod fixture;
 mod opaque;
 mod rewrap;
 mod seal;
+mod sealed_key;
 mod tamper;
 mod vectors;

@@ -2,7 +2,10 @@
 
 use std::fmt::{Debug, Display};
 
-use keyferry_envelope::{ApiKey, LocalRoot, MacKey, Opener, Rewrapper, Sealer, SecretBytes, TenantKek};
+use keyferry_envelope::{
+    ApiKey, LocalRoot, MacKey, Opener, Rewrapper, Sealer, SealingKey, SecretBytes, ServiceSecret, SigningKey,
+    TenantKek,
+};
 
 use crate::fixture::sealed;
 
@@ -26,7 +29,10 @@ assert_implements_none!(SecretBytes: Debug, Display, Clone, PartialEq, AsRef<[u8
 assert_implements_none!(ApiKey: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
 assert_implements_none!(LocalRoot: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
 assert_implements_none!(TenantKek: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
+assert_implements_none!(ServiceSecret: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
 assert_implements_none!(MacKey: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
+assert_implements_none!(SealingKey: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
+assert_implements_none!(SigningKey: Debug, Display, Clone, PartialEq, AsRef<[u8]>, std::ops::Deref);
 assert_implements_none!(Sealer: Clone, Default);
 assert_implements_none!(Opener: Clone, Default);
 assert_implements_none!(Rewrapper: Clone, Default);

@@ -1,11 +1,12 @@
 //! What goes in comes out, and what cannot be bound does not go in.
 
 use keyferry_envelope::{
-    ApiKey, Context, LocalRoot, SealError, SecretBytes, SystemEntropy, capabilities, fingerprint,
+    ApiKey, Context, KeyContext, KeyPurpose, LocalRoot, SealError, SecretBytes, ServiceSecret, SystemEntropy,
+    TenantKek, capabilities, fingerprint,
 };
 use proptest::prelude::*;
 
-use crate::fixture::{CONTEXT, KEY, kek, key, open, root, sealed};
+use crate::fixture::{CONTEXT, FixedEntropy, KEY, kek, key, open, sealed};
 
 proptest! {
     #[test]
@@ -18,9 +19,8 @@ proptest! {
             tenant: &tenant, provider: &provider, origin: &origin, credential: &credential, version,
         };
         let (sealer, opener, _) = capabilities();
-        let kek = root().tenant_kek(&tenant);
-        let sealed = sealer.seal(&kek, &context, &key(&text), &SystemEntropy).expect("seals");
-        let opened = opener.open(&kek, &context, &sealed).expect("opens");
+        let sealed = sealer.seal(&kek(), &context, &key(&text), &SystemEntropy).expect("seals");
+        let opened = opener.open(&kek(), &context, &sealed).expect("opens");
         prop_assert!(opened.ct_eq(&key(&text)));
     }
 }
@@ -82,20 +82,24 @@ fn an_empty_context_field_is_refused() {
 fn a_root_survives_the_key_file() {
     let root = LocalRoot::generate(&SystemEntropy);
     let read = LocalRoot::from_hex(root.to_hex_line().expose()).expect("valid");
-    assert_eq!(read.kek_id(), root.kek_id());
-    let sealed = capabilities().0.seal(&root.tenant_kek("tenant-a"), &CONTEXT, &key(KEY), &SystemEntropy);
-    assert_eq!(open(&read.tenant_kek("tenant-a"), &CONTEXT, &sealed.expect("seals")), Ok(true));
+    assert_eq!(read.id(), root.id());
+    let context = KeyContext { purpose: KeyPurpose::TenantKek, owner: CONTEXT.tenant, id: "kek_1" };
+    let wrapped = root.wrap(&context, kek().secret(), &SystemEntropy).expect("wraps");
+    let secret = read.unwrap(&context, &wrapped).expect("unwraps");
+    let kek = TenantKek::from_secret(kek().id().clone(), secret).expect("32 bytes");
+    assert_eq!(open(&kek, &CONTEXT, &sealed()), Ok(true));
 }
 
 #[test]
 fn fingerprints_tell_keys_apart_within_a_tenant_only() {
-    let mac = root().fingerprint_key("tenant-a");
+    let service = ServiceSecret::generate(&FixedEntropy::starting_at(0x60));
+    let mac = service.fingerprint_key("tenant-a");
     let print = fingerprint(&mac, &key(KEY));
     assert_eq!(print.len(), 16);
     assert!(print.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
     assert_eq!(print, fingerprint(&mac, &key(KEY)));
     assert_ne!(print, fingerprint(&mac, &key("sk-test-not-a-real-key-0123456789abcdee")));
-    assert_ne!(print, fingerprint(&root().fingerprint_key("tenant-b"), &key(KEY)));
+    assert_ne!(print, fingerprint(&service.fingerprint_key("tenant-b"), &key(KEY)));
 }
 
 #[test]

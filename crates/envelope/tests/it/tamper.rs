@@ -2,7 +2,7 @@
 
 use keyferry_envelope::{OpenError, Sealed};
 
-use crate::fixture::{CONTEXT, kek, open, other_root, sealed};
+use crate::fixture::{CONTEXT, kek, open, other_kek, sealed};
 
 /// `sealed()` with one of its two layers changed.
 fn changed(change: impl Fn(&mut Vec<u8>)) -> [Sealed; 2] {
@@ -15,7 +15,7 @@ fn changed(change: impl Fn(&mut Vec<u8>)) -> [Sealed; 2] {
 /// The refusal, which must be the only one there is.
 fn refusal(sealed: &Sealed) -> OpenError {
     let refusal = open(&kek(), &CONTEXT, sealed).expect_err("stays closed");
-    let reference = open(&other_root().tenant_kek("tenant-a"), &CONTEXT, sealed).expect_err("wrong root");
+    let reference = open(&other_kek(), &CONTEXT, sealed).expect_err("wrong KEK");
     assert_eq!(refusal, reference);
     assert_eq!(refusal.to_string(), "the envelope does not open in this context");
     assert_eq!(format!("{refusal:?}"), format!("{reference:?}"));

@@ -7,21 +7,26 @@
 use std::fs;
 use std::path::PathBuf;
 
-use keyferry_envelope::{Context, KekId, LocalRoot, OpenError, Sealed, capabilities, fingerprint};
+use keyferry_envelope::{
+    ApiKey, Context, KekId, KeyContext, KeyPurpose, LocalRoot, OpenError, Sealed, ServiceSecret, TenantKek,
+    capabilities, fingerprint,
+};
 use serde_json::{Value, json};
 
-use crate::fixture::{CONTEXT, FixedEntropy, KEY, key, other_root, root, sealed_for};
+use crate::fixture::{CONTEXT, FixedEntropy, KEY, kek, key, other_kek, other_root, root, sealed_for};
+
+/// The name under which the installation's secret is wrapped.
+const SERVICE: KeyContext<'static> = KeyContext { purpose: KeyPurpose::Service, owner: "", id: "service_1" };
 
 #[test]
 fn the_valid_vectors_are_what_this_crate_writes_and_opens() {
     let cases = read("valid.json", valid);
     assert_eq!(cases, valid(), "the format changed");
     for case in cases.as_array().expect("a list") {
-        let (root, opened) = open(case);
-        let opened = opened.expect("opens");
+        let opened = open(case).expect("opens");
         let expected = key(case["api_key"].as_str().expect("text"));
         assert!(opened.ct_eq(&expected), "{}", case["name"]);
-        let mac = root.fingerprint_key(case["context"]["tenant"].as_str().expect("text"));
+        let mac = service_secret(case).fingerprint_key(case["context"]["tenant"].as_str().expect("text"));
         assert_eq!(case["fingerprint"], fingerprint(&mac, &opened));
     }
 }
@@ -31,7 +36,7 @@ fn the_invalid_vectors_stay_closed() {
     let cases = read("invalid.json", invalid);
     assert_eq!(cases, invalid(), "the mutations changed");
     for case in cases.as_array().expect("a list") {
-        assert!(open(case).1.is_err(), "{}", case["name"]);
+        assert!(open(case).is_err(), "{}", case["name"]);
     }
 }
 
@@ -50,11 +55,20 @@ fn read(name: &str, cases: impl FnOnce() -> Value) -> Value {
     serde_json::from_slice(&text).expect("valid JSON")
 }
 
-/// Opens a case with nothing but what the file says.
-fn open(case: &Value) -> (LocalRoot, Result<keyferry_envelope::ApiKey, OpenError>) {
-    let text = |value: &Value| value.as_str().expect("text").to_owned();
-    let bytes = |value: &Value| hex::decode(text(value)).expect("hexadecimal");
-    let root = LocalRoot::from_hex(text(&case["master_secret"]).as_bytes()).expect("a master secret");
+fn text(value: &Value) -> String {
+    value.as_str().expect("text").to_owned()
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    hex::decode(text(value)).expect("hexadecimal")
+}
+
+fn root_of(case: &Value) -> LocalRoot {
+    LocalRoot::from_hex(text(&case["master_secret"]).as_bytes()).expect("a master secret")
+}
+
+/// Opens a case with nothing but what the file says: the root unwraps the KEK, the KEK the DEK, the DEK opens the key.
+fn open(case: &Value) -> Result<ApiKey, OpenError> {
     let [tenant, provider, origin, credential] =
         ["tenant", "provider", "origin", "credential"].map(|field| text(&case["context"][field]));
     let context = Context {
@@ -64,20 +78,40 @@ fn open(case: &Value) -> (LocalRoot, Result<keyferry_envelope::ApiKey, OpenError
         credential: &credential,
         version: case["context"]["version"].as_u64().and_then(|n| n.try_into().ok()).expect("a version"),
     };
+    let kek_id = text(&case["kek_id"]);
+    let wrapped_for = KeyContext { purpose: KeyPurpose::TenantKek, owner: &tenant, id: &kek_id };
+    let secret = root_of(case).unwrap(&wrapped_for, &bytes(&case["wrapped_kek"]))?;
+    let kek = TenantKek::from_secret(KekId::new(kek_id.as_str()), secret)?;
     let sealed = Sealed {
         envelope: bytes(&case["envelope"]),
         wrapped_dek: bytes(&case["wrapped_dek"]),
-        kek_id: KekId::new(text(&case["kek_id"])),
+        kek_id: KekId::new(kek_id),
     };
-    let opened = capabilities().1.open(&root.tenant_kek(&tenant), &context, &sealed);
-    (root, opened)
+    capabilities().1.open(&kek, &context, &sealed)
 }
 
-fn case(name: &str, root: &LocalRoot, context: &Context<'_>, sealed: &Sealed) -> Value {
-    let line = String::from_utf8(root.to_hex_line().expose().to_vec()).expect("hexadecimal");
+fn service_secret(case: &Value) -> ServiceSecret {
+    let secret = root_of(case).unwrap(&SERVICE, &bytes(&case["wrapped_service_secret"])).expect("unwraps");
+    ServiceSecret::from_secret(secret).expect("32 bytes")
+}
+
+/// `kek` under `root`, from entropy that counts up from c0.
+fn wrapped(root: &LocalRoot, context: &KeyContext<'_>, kek: &TenantKek) -> Value {
+    json!(hex::encode(root.wrap(context, kek.secret(), &FixedEntropy::starting_at(0xc0)).expect("wraps")))
+}
+
+/// The context under which `kek_1` of `tenant` is wrapped.
+const fn kek_of(tenant: &str) -> KeyContext<'_> {
+    KeyContext { purpose: KeyPurpose::TenantKek, owner: tenant, id: "kek_1" }
+}
+
+/// A case whose KEK is wrapped as it ought to be.
+fn case(name: &str, context: &Context<'_>, sealed: &Sealed) -> Value {
+    let line = String::from_utf8(root().to_hex_line().expose().to_vec()).expect("hexadecimal");
     json!({
         "name": name,
         "master_secret": line.trim_end(),
+        "root_id": root().id(),
         "context": {
             "tenant": context.tenant,
             "provider": context.provider,
@@ -86,6 +120,7 @@ fn case(name: &str, root: &LocalRoot, context: &Context<'_>, sealed: &Sealed) ->
             "version": context.version,
         },
         "kek_id": sealed.kek_id.as_str(),
+        "wrapped_kek": wrapped(&root(), &kek_of(context.tenant), &kek()),
         "envelope": hex::encode(&sealed.envelope),
         "wrapped_dek": hex::encode(&sealed.wrapped_dek),
     })
@@ -106,41 +141,32 @@ fn valid() -> Value {
     ]
     .into_iter()
     .map(|(name, context, text)| {
-        let root = root();
-        let kek = root.tenant_kek(context.tenant);
+        let service = ServiceSecret::generate(&FixedEntropy::starting_at(0x60));
+        let wrapped_service =
+            root().wrap(&SERVICE, service.secret(), &FixedEntropy::starting_at(0xe0)).expect("wraps");
         let entropy = FixedEntropy::starting_at(0x20);
-        let sealed = capabilities().0.seal(&kek, &context, &key(text), &entropy).expect("seals");
-        let mut case = case(name, &root, &context, &sealed);
+        let sealed = capabilities().0.seal(&kek(), &context, &key(text), &entropy).expect("seals");
+        let mut case = case(name, &context, &sealed);
+        case["wrapped_service_secret"] = json!(hex::encode(wrapped_service));
         case["api_key"] = json!(text);
-        case["fingerprint"] = json!(fingerprint(&root.fingerprint_key(context.tenant), &key(text)));
+        case["fingerprint"] = json!(fingerprint(&service.fingerprint_key(context.tenant), &key(text)));
         case
     })
     .collect()
 }
 
 fn invalid() -> Value {
-    [misplaced(), mutated("envelope"), mutated("wrapped_dek")].concat().into()
+    [misplaced(), mutated("envelope"), mutated("wrapped_dek"), mutated("wrapped_kek"), misplaced_keks()]
+        .concat()
+        .into()
 }
 
 /// Authentic bytes in the wrong place.
 fn misplaced() -> Vec<Value> {
     let own = sealed_for(&CONTEXT);
-    let mut cases = vec![
-        case("another master secret", &other_root(), &CONTEXT, &own),
-        case(
-            "another master secret, relabelled",
-            &other_root(),
-            &CONTEXT,
-            &Sealed { kek_id: other_root().kek_id(), ..own.clone() },
-        ),
-        case("another kek id", &root(), &CONTEXT, &Sealed { kek_id: other_root().kek_id(), ..own.clone() }),
-        case(
-            "layers exchanged",
-            &root(),
-            &CONTEXT,
-            &Sealed { envelope: own.wrapped_dek.clone(), wrapped_dek: own.envelope.clone(), ..own.clone() },
-        ),
-    ];
+    let exchanged =
+        Sealed { envelope: own.wrapped_dek.clone(), wrapped_dek: own.envelope.clone(), ..own.clone() };
+    let mut cases = vec![case("layers exchanged", &CONTEXT, &exchanged)];
     for (field, context) in [
         ("tenant", Context { tenant: "tenant-b", ..CONTEXT }),
         ("provider", Context { provider: "openai", ..CONTEXT }),
@@ -152,17 +178,56 @@ fn misplaced() -> Vec<Value> {
         let with_envelope = Sealed { envelope: foreign.envelope, ..own.clone() };
         let with_dek = Sealed { wrapped_dek: foreign.wrapped_dek, ..own.clone() };
         cases.extend([
-            case(&format!("opened for another {field}"), &root(), &context, &own),
-            case(&format!("envelope of another {field}"), &root(), &CONTEXT, &with_envelope),
-            case(&format!("wrapped DEK of another {field}"), &root(), &CONTEXT, &with_dek),
+            case(&format!("opened for another {field}"), &context, &own),
+            case(&format!("envelope of another {field}"), &CONTEXT, &with_envelope),
+            case(&format!("wrapped DEK of another {field}"), &CONTEXT, &with_dek),
         ]);
     }
     cases
 }
 
+/// A wrapped KEK in the wrong place, or another one in its place.
+fn misplaced_keks() -> Vec<Value> {
+    let whole = case("", &CONTEXT, &sealed_for(&CONTEXT));
+    let own = kek_of(CONTEXT.tenant);
+    let other_master = String::from_utf8(other_root().to_hex_line().expose().to_vec()).expect("hexadecimal");
+    [
+        ("another master secret", "master_secret", json!(other_master.trim_end())),
+        ("wrapped by another root", "wrapped_kek", wrapped(&other_root(), &own, &kek())),
+        ("wrapped for another tenant", "wrapped_kek", wrapped(&root(), &kek_of("tenant-b"), &kek())),
+        ("wrapped for no tenant", "wrapped_kek", wrapped(&root(), &kek_of(""), &kek())),
+        (
+            "wrapped under another id",
+            "wrapped_kek",
+            wrapped(&root(), &KeyContext { id: "kek_2", ..own }, &kek()),
+        ),
+        (
+            "wrapped as a service secret",
+            "wrapped_kek",
+            wrapped(&root(), &KeyContext { purpose: KeyPurpose::Service, ..own }, &kek()),
+        ),
+        (
+            "wrapped as a sealing key",
+            "wrapped_kek",
+            wrapped(&root(), &KeyContext { purpose: KeyPurpose::Sealing, ..own }, &kek()),
+        ),
+        ("another KEK under the same id", "wrapped_kek", wrapped(&root(), &own, &other_kek())),
+        ("the wrapped DEK in its place", "wrapped_kek", whole["wrapped_dek"].clone()),
+        ("relabelled", "kek_id", json!("kek_2")),
+    ]
+    .into_iter()
+    .map(|(name, field, value)| {
+        let mut case = whole.clone();
+        case["name"] = json!(format!("wrapped_kek: {name}"));
+        case[field] = value;
+        case
+    })
+    .collect()
+}
+
 /// Changed bytes of one layer. A replacement is written in hexadecimal and occurs once.
 fn mutated(layer: &str) -> Vec<Value> {
-    let whole = case("", &root(), &CONTEXT, &sealed_for(&CONTEXT));
+    let whole = case("", &CONTEXT, &sealed_for(&CONTEXT));
     let text = whole[layer].as_str().expect("text").to_owned();
     let replaced = |from: &str, to: &str| {
         assert_eq!(text.matches(from).count(), 1, "{from}");

@@ -130,7 +130,7 @@ where
 }
 
 /// Reads an answer of the admin API; its failure becomes ours.
-async fn read(answer: Response<Incoming>) -> anyhow::Result<Value> {
+pub(super) async fn read(answer: Response<Incoming>) -> anyhow::Result<Value> {
     let status = answer.status();
     let bytes = answer.into_body().collect().await.context("the gateway broke off")?.to_bytes();
     let body: Value =

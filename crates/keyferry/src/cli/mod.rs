@@ -7,11 +7,15 @@ mod credential;
 mod demo;
 mod doctor;
 mod issuer;
+mod kek;
 mod openapi;
 mod output;
+mod seal;
+mod sealing_key;
 mod secret;
 mod serve;
 mod sidecar;
+mod store;
 mod tenant;
 mod token;
 mod upstream;
@@ -53,6 +57,14 @@ enum Command {
     /// Check or export the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Look at, replace and move to the keys that wrap the stored keys.
+    #[command(subcommand)]
+    Kek(kek::Command),
+    /// Make, sign and replace the keys that clients seal to.
+    #[command(subcommand)]
+    SealingKey(sealing_key::Command),
+    /// Seal a provider key to the gateway, so that nothing in between can read it.
+    Seal(seal::Seal),
     /// Manage tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -101,6 +113,9 @@ pub fn run() -> ExitCode {
         }
         Command::Upstream(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::Kek(command) => command.run(),
+        Command::SealingKey(command) => command.run(),
+        Command::Seal(command) => command.run(),
         Command::Tenant(command) => command.run(),
         Command::Credential(command) => command.run(),
         Command::Token(command) => command.run(),

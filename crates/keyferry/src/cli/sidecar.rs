@@ -31,6 +31,9 @@ pub(super) struct Sidecar {
     /// A file with the token to use there.
     #[arg(long, value_name = "FILE")]
     token_file: PathBuf,
+    /// The operator's public key (PEM): only a list of sealing keys that it signed is used.
+    #[arg(long, value_name = "FILE")]
+    signed_by: Option<PathBuf>,
     /// The only tenant whose keys are taken.
     #[arg(long)]
     tenant: Option<TenantId>,
@@ -63,6 +66,7 @@ impl Sidecar {
         let control = Control {
             gateway: self.gateway,
             token,
+            operator: self.signed_by.as_deref().map(super::seal::operator).transpose()?,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         };

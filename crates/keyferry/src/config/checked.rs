@@ -11,8 +11,9 @@ use keyferry_core::{
 };
 
 use super::{
-    Bind, Config, ConfigError, Dial, Listener, ListenerTls, MasterSecret, Resources, Upstream,
+    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Resources, Upstream,
     file::{self, Environment, File, Resource},
+    kms,
 };
 
 /// Checks a configuration as a whole.
@@ -27,11 +28,8 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         without_effect: without_effect(&file),
         listeners: listeners(file.listeners.as_deref())?,
         database: database(file.storage.url.as_deref(), &data_dir)?,
-        master_secret: file
-            .kms
-            .master_secret_file
-            .clone()
-            .map_or_else(|| MasterSecret::Default(data_dir.join("master.key")), MasterSecret::File),
+        kms: kms::kms(&file.kms, data_dir.join("master.key"))?,
+        sealed_max_uses: sealed_max_uses(&file.byok)?,
         policy: Policy {
             enabled: file.byok.enabled,
             held: file.byok.held,
@@ -43,11 +41,19 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
                 tenant_provider: file.rate_limits.tenant_provider,
                 key_test: file.rate_limits.key_test,
             },
+            session: file.byok.session,
         },
         providers: providers(&file)?,
         upstream: upstream(&file.upstream, production)?,
         data_dir: counters(file.counters.url.as_deref()).map(|()| data_dir)?,
     })
+}
+
+fn sealed_max_uses(byok: &file::Byok) -> Result<Option<u32>, ConfigError> {
+    if !(1..=100).contains(&byok.sealed_max_uses) {
+        return Err(ConfigError::at("byok.sealed_max_uses", "expected 1 to 100"));
+    }
+    Ok(byok.sealed.then_some(byok.sealed_max_uses))
 }
 
 fn without_effect(file: &File) -> Vec<String> {
@@ -60,7 +66,6 @@ fn without_effect(file: &File) -> Vec<String> {
     note(!file.prices.is_empty(), "prices");
     note(!file.models.is_empty(), "models");
     note(file.budgets.hold_ttl.is_some(), "budgets");
-    note(file.byok.session, "byok.session");
     for (name, provider) in &file.providers {
         let written = provider.platform_key.is_some() || provider.platform_key_file.is_some();
         note(written, &format!("providers.{name}.platform_key"));

@@ -107,24 +107,60 @@ pub struct Counters {
     pub url: Option<String>,
 }
 
-/// The key-management system.
+/// The root: what wraps the keys that wrap keys. Each kind has its own fields.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kms {
     /// Which kind.
     pub kind: KmsKind,
-    /// A file with the master secret: 64 hex characters, readable by its owner only. Default:
-    /// `master.key` in the data folder, made at the first start.
+    /// `local`: a file with the master secret, 64 hex characters, readable by its owner only.
+    /// Default: `master.key` in the data folder, made at the first start.
     pub master_secret_file: Option<PathBuf>,
+    /// `vault`: where it is, `https://host:port`. `http://` only on loopback.
+    pub address: Option<String>,
+    /// `vault`: where the Transit engine is mounted. Default: `transit`.
+    pub mount: Option<String>,
+    /// `vault`: the name of the Transit key. Default: `keyferry`.
+    pub key: Option<String>,
+    /// `vault`: a file with the token; read again when it changes.
+    pub token_file: Option<PathBuf>,
+    /// `vault`: the namespace.
+    pub namespace: Option<String>,
+    /// `vault` and `aws`: a certificate authority to trust instead of the public ones, a PEM file.
+    pub ca: Option<PathBuf>,
+    /// `aws`: the key's id or ARN.
+    pub key_id: Option<String>,
+    /// `aws`: the region.
+    pub region: Option<String>,
+    /// `aws`: an endpoint instead of the region's own. `http://` only on loopback.
+    pub endpoint: Option<String>,
+    /// `pkcs11`: the module, a shared library.
+    pub module: Option<PathBuf>,
+    /// `pkcs11`: the label of the token.
+    pub token_label: Option<String>,
+    /// `pkcs11`: the label of the AES key on it.
+    pub key_label: Option<String>,
+    /// `pkcs11`: a file with the user's PIN.
+    pub pin_file: Option<PathBuf>,
+    /// How long an opened tenant key serves. Default: `300s`, and at most that.
+    pub cache_ttl: Option<Span>,
+    /// Roots that may still be read from, until `keyferry kek rewrap` has moved everything away.
+    pub previous: Vec<Kms>,
 }
 
-/// Kinds of key-management systems.
+/// Kinds of roots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KmsKind {
     /// A master secret in a file.
     #[default]
     Local,
+    /// Transit of HashiCorp Vault or OpenBao.
+    Vault,
+    /// AWS KMS.
+    Aws,
+    /// A hardware module behind PKCS#11.
+    Pkcs11,
 }
 
 /// A price list entry.
@@ -155,13 +191,14 @@ pub struct Byok {
     /// Whether keys may come with a request.
     #[serde(deserialize_with = "from_text")]
     pub carried: bool,
-    /// The legacy session mode. Not part of this version: requests that use it are refused.
+    /// Legacy: whether keys may come with a request, sealed under a key beside them.
     #[serde(deserialize_with = "from_text")]
     pub session: bool,
-    /// Sealed keys. Not part of this version: requests that use them are refused.
+    /// Whether keys may come sealed, with a request or to be stored.
     #[serde(deserialize_with = "from_text")]
     pub sealed: bool,
-    /// How often a sealed key may be used. No effect in this version.
+    /// How often a sealed key may be used for requests, by the same caller: 1 to 100. An SDK that retries
+    /// needs 3.
     #[serde(deserialize_with = "from_text")]
     pub sealed_max_uses: u32,
     /// How long a job's key is kept. No effect in this version.

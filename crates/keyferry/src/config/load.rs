@@ -53,7 +53,7 @@ fn no_lists_for_mappings(value: &Value, path: &str) -> Result<(), ConfigError> {
         Value::Array(items) => {
             let last = path.rsplit('.').next().unwrap_or_default();
             let last = last.split('[').next().unwrap_or_default();
-            if !["listeners", "resources", "dial", "nameservers", "candidates"].contains(&last) {
+            if !["listeners", "resources", "dial", "nameservers", "candidates", "previous"].contains(&last) {
                 let path = if path.is_empty() { "the file" } else { path };
                 return Err(ConfigError::at(path, "is a list, but a list does not belong here"));
             }
@@ -113,6 +113,16 @@ mod tests {
             ("storage: {url: 'mysql://x'}", "storage.url"),
             ("counters: {url: 'redis://x'}", "counters.url"),
             ("kms: {kind: moon}", "kms.kind"),
+            ("kms: {kind: vault}", "kms.address"),
+            ("kms: {kind: vault, address: 'https://vault.example'}", "kms.token_file"),
+            ("kms: {kind: aws, key_id: k}", "kms.region"),
+            ("kms: {kind: pkcs11, module: m, token_label: t, key_label: k}", "kms.pin_file"),
+            ("kms: {kind: vault, key_id: k}", "kms.key_id"),
+            ("kms: {address: 'https://vault.example'}", "kms.address"),
+            ("kms: {cache_ttl: 301s}", "kms.cache_ttl"),
+            ("kms: {previous: [{kind: local}]}", "kms.previous[0].master_secret_file"),
+            ("kms: {master_secret_file: k, previous: [{master_secret_file: k}]}", "kms.previous[0]"),
+            ("kms: {previous: [{master_secret_file: k, cache_ttl: 1s}]}", "kms.previous[0]"),
             ("data_dir: '${NOT_SET}'", "data_dir"),
             (
                 "environment: production\nupstream: {dial: [{host: api.openai.com, address: '127.0.0.1:1', plaintext: true}]}",

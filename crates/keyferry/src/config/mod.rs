@@ -6,6 +6,7 @@
 mod checked;
 mod env;
 pub mod file;
+pub mod kms;
 mod load;
 mod scalar;
 mod span;
@@ -14,6 +15,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use checked::check;
 use keyferry_core::{admission::Policy, mask, net::host::ProviderHost, provider::Providers};
+pub use kms::{Kms, MasterSecret, RootConfig};
 pub use load::{load, read_file};
 
 /// What is wrong with a configuration, and where.
@@ -45,8 +47,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The database file.
     pub database: PathBuf,
-    /// The master secret's file; the default one is made when it is not there.
-    pub master_secret: MasterSecret,
+    /// What wraps the keys that wrap keys.
+    pub kms: Kms,
+    /// How often a sealed key may be used for requests; `None` where sealed keys are not accepted.
+    pub sealed_max_uses: Option<u32>,
     /// The operator's switches and rates.
     pub policy: Policy,
     /// Every provider.
@@ -55,24 +59,6 @@ pub struct Config {
     pub upstream: Upstream,
     /// Sections that are written but have no effect in this version, for a warning at start.
     pub without_effect: Vec<String>,
-}
-
-/// Where the master secret comes from.
-#[derive(Debug)]
-pub enum MasterSecret {
-    /// The default file in the data folder, made at the first start.
-    Default(PathBuf),
-    /// A file that must be there.
-    File(PathBuf),
-}
-
-impl MasterSecret {
-    /// The file.
-    pub fn path(&self) -> &PathBuf {
-        match self {
-            Self::Default(path) | Self::File(path) => path,
-        }
-    }
 }
 
 /// A socket and what it serves.

@@ -52,14 +52,33 @@ pub struct Landlock {
 
 /// Restricts the calling thread, and those it starts.
 pub(super) fn restrict(grants: &Grants) -> Result<Landlock, RulesetError> {
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(TRIED))?
-        .handle_access(AccessNet::ConnectTcp)?;
+    let mut ruleset =
+        Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessNet::ConnectTcp)?;
+    if !grants.any_file {
+        ruleset = ruleset.handle_access(AccessFs::from_all(TRIED))?;
+    }
     if grants.bind.is_some() {
         ruleset = ruleset.handle_access(AccessNet::BindTcp)?;
     }
     let mut ruleset = ruleset.scope(Scope::from_all(TRIED))?.create()?;
+    if !grants.any_file {
+        ruleset = allow_files(ruleset, grants)?;
+    }
+    for port in &grants.connect {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
+    for port in grants.bind.iter().flatten() {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
+    }
+    let status = ruleset.restrict_self()?;
+    let mut holds = extent(&status.ruleset, status.landlock);
+    if grants.any_file {
+        holds.files = Extent::None;
+    }
+    Ok(holds)
+}
+
+fn allow_files(mut ruleset: RulesetCreated, grants: &Grants) -> Result<RulesetCreated, RulesetError> {
     for path in grants.readable() {
         ruleset = allow(ruleset, path, AccessFs::ReadFile | AccessFs::ReadDir)?;
     }
@@ -70,15 +89,7 @@ pub(super) fn restrict(grants: &Grants) -> Result<Landlock, RulesetError> {
         ruleset = allow(ruleset, folder, AccessFs::MakeSock | AccessFs::RemoveFile)?;
     }
     ruleset = allow(ruleset, Path::new("/dev/null"), AccessFs::ReadFile | AccessFs::WriteFile)?;
-    ruleset = allow(ruleset, Path::new("/dev/urandom"), AccessFs::ReadFile.into())?;
-    for port in &grants.connect {
-        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
-    }
-    for port in grants.bind.iter().flatten() {
-        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
-    }
-    let status = ruleset.restrict_self()?;
-    Ok(extent(&status.ruleset, status.landlock))
+    allow(ruleset, Path::new("/dev/urandom"), AccessFs::ReadFile.into())
 }
 
 /// All that is done with a database and a key file. No devices, links or folders are made, and

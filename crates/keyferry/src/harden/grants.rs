@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{Bind, Config};
+use crate::config::{Bind, Config, RootConfig};
 
 /// The port of HTTPS: providers, and the key sets of issuers.
 const HTTPS: u16 = 443;
@@ -42,6 +42,9 @@ const SYSTEM: [&str; 20] = [
 pub struct Grants {
     /// Files and folders that may be read, beside what the system's libraries need.
     pub read: Vec<PathBuf>,
+    /// Files are not restricted: a hardware module opens devices, sockets and files that only its maker
+    /// knows.
+    pub any_file: bool,
     /// Folders in which files may be made, read, written and removed.
     pub write: Vec<PathBuf>,
     /// Folders in which Unix sockets may be made and removed.
@@ -60,7 +63,9 @@ impl Grants {
         grants.write.extend([config.data_dir.clone(), folder(&config.database)]);
         // SQLite keeps its log beside the file that a link leads to.
         grants.write.extend(std::fs::canonicalize(&config.database).ok().map(|database| folder(&database)));
-        grants.read.push(config.master_secret.path().clone());
+        for root in config.kms.roots() {
+            grants.add_root(root);
+        }
         grants.read.extend(config.upstream.extra_ca.clone());
         for listener in &config.listeners {
             if let Bind::Unix(path) = &listener.bind {
@@ -74,6 +79,25 @@ impl Grants {
         grants.connect.extend(config.upstream.dial.iter().map(|dial| dial.address.port()));
         grants.connect.extend(config.upstream.nameservers.iter().map(|server| server.port()));
         grants
+    }
+
+    /// What a root needs. A file that is replaced by another one of its name is allowed by its folder.
+    fn add_root(&mut self, root: &RootConfig) {
+        match root {
+            RootConfig::Local(secret) => self.read.push(secret.path().clone()),
+            RootConfig::Vault(vault) => {
+                self.read.push(folder(&vault.token_file));
+                self.read.extend(vault.ca.clone());
+                self.connect.extend(keyferry_kms::port_of(&vault.address));
+            }
+            RootConfig::Aws(aws) => {
+                self.read.extend(aws.ca.clone());
+                // Credentials of containers and machines come over plain HTTP, from link-local addresses.
+                self.connect.extend([80]);
+                self.connect.extend(aws.endpoint.as_deref().and_then(keyferry_kms::port_of));
+            }
+            RootConfig::Pkcs11(_) => self.any_file = true,
+        }
     }
 
     /// What `keyferry sidecar` needs, once its socket is bound and its token read: to reach the

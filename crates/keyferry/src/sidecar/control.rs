@@ -11,12 +11,12 @@ use keyferry_core::{
     id::{CredentialId, ProviderId, TenantId},
     mask,
 };
-use keyferry_envelope::{ApiKey, Entropy, SecretBytes};
+use keyferry_envelope::{ApiKey, Entropy, SealPurpose, SecretBytes, VerifyingKey};
 use serde_json::{Map, Value, json};
 
 use super::{
-    request::{Op, Purpose, Refusal, Request as Asked},
-    seal::{SealFor, seal},
+    request::{Op, Refusal, Request as Asked},
+    seal::{NotSealed, SealFor, published, seal},
 };
 use crate::cli::api::send;
 
@@ -65,6 +65,8 @@ pub struct Control {
     pub gateway: String,
     /// Of a tenant's admin, or the operator's.
     pub token: SecretBytes,
+    /// Whose signature the list of sealing keys must have.
+    pub operator: Option<VerifyingKey>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -78,7 +80,7 @@ impl Control {
         let credentials = format!("/tenants/{tenant}/credentials");
         match op {
             Op::Store { provider, label, key } => {
-                let sealed = self.sealed(&tenant, &provider, Purpose::Store, key).await?;
+                let sealed = self.sealed(&tenant, &provider, SealPurpose::Store, key).await?;
                 let mut body = json!({"provider": provider, "sealed_key": sealed});
                 if let Some(label) = label {
                     body["label"] = json!(label);
@@ -87,7 +89,7 @@ impl Control {
             }
             Op::Rotate { credential, overlap_seconds, key } => {
                 let provider = self.provider_of(&tenant, &credential).await?;
-                let sealed = self.sealed(&tenant, &provider, Purpose::Store, key).await?;
+                let sealed = self.sealed(&tenant, &provider, SealPurpose::Store, key).await?;
                 let body = json!({"sealed_key": sealed, "overlap_seconds": overlap_seconds.unwrap_or(0)});
                 self.call(Method::POST, &format!("{credentials}/{credential}/rotate"), Some(body)).await
             }
@@ -95,7 +97,7 @@ impl Control {
                 self.call(Method::POST, &format!("{credentials}/{credential}/test"), None).await
             }
             Op::Seal { provider, purpose, key } => {
-                let sealed = self.sealed(&tenant, &provider, purpose, key).await?;
+                let sealed = self.sealed(&tenant, &provider, purpose.into(), key).await?;
                 Ok(Map::from_iter([("sealed_key".to_owned(), json!(sealed))]))
             }
         }
@@ -106,13 +108,14 @@ impl Control {
         &self,
         tenant: &TenantId,
         provider: &ProviderId,
-        purpose: Purpose,
+        purpose: SealPurpose,
         key: ApiKey,
     ) -> Result<String, Refusal> {
-        let published = Value::Object(self.call(Method::GET, "/sealing-keys", None).await?);
+        let refused = |error: NotSealed| Refusal::new("BYOK_SERVICE_UNAVAILABLE", error.to_string());
+        let answer = Value::Object(self.call(Method::GET, "/sealing-keys", None).await?);
+        let list = published(&answer, self.operator.as_ref()).map_err(refused)?;
         let sealed_for = SealFor { purpose, tenant, provider, now: self.clock.now() };
-        seal(&published, sealed_for, &key, &*self.entropy)
-            .map_err(|error| Refusal::new("BYOK_SERVICE_UNAVAILABLE", error.to_string()))
+        seal(&list, sealed_for, &key, &*self.entropy).map_err(refused)
     }
 
     async fn provider_of(&self, tenant: &TenantId, credential: &CredentialId) -> Result<ProviderId, Refusal> {

@@ -4,7 +4,7 @@
 //! expected, never what stood there.
 
 use keyferry_core::id::{CredentialId, ProviderId, TenantId};
-use keyferry_envelope::{ApiKey, SecretBytes};
+use keyferry_envelope::{ApiKey, SealPurpose, SecretBytes};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -74,6 +74,15 @@ pub enum Purpose {
     Request,
     /// To be stored.
     Store,
+}
+
+impl From<Purpose> for SealPurpose {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Request => Self::Request,
+            Purpose::Store => Self::Store,
+        }
+    }
 }
 
 /// Why something is not done.

@@ -176,6 +176,39 @@ async fn a_callers_rate_is_its_own() {
 }
 
 #[tokio::test]
+async fn a_tenants_admin_may_slow_a_token_down_and_not_speed_it_up() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::start(Options::to(&provider).yaml("rate_limits: {caller: 10/min}")).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let path = format!("/tenants/{}/tokens", tenant.id);
+    for (rate, allowed) in [
+        ("10/min", true),
+        ("1/min", true),
+        ("10/h", true),
+        ("10/d", true),
+        ("11/min", false),
+        ("1/s", false),
+        ("11/h", false),
+        ("10000000/d", false),
+        ("unlimited", false),
+    ] {
+        let body = json!({"role": "caller", "rate": rate});
+        let reply = gateway.admin(&tenant.admin_token, "POST", &path, &body).await;
+        if allowed {
+            reply.expect(201);
+        } else {
+            let reply = reply.refused(400, "invalid_request");
+            let detail = reply.json()["detail"].as_str().expect("a text").to_owned();
+            assert!(detail.contains("rate_limits.caller") && detail.contains("10/min"), "{detail}");
+        }
+        // What all callers may do is the operator's to say, and so is an exception to it.
+        gateway.operator("POST", &path, &body).await.expect(201);
+    }
+    let body = json!({"role": "tenant_admin", "rate": "unlimited"});
+    gateway.admin(&tenant.admin_token, "POST", &path, &body).await.refused(400, "invalid_request");
+}
+
+#[tokio::test]
 async fn each_rate_of_the_configuration_holds() {
     for (setting, other_caller, other_provider, other_tenant) in [
         ("rate_limits: {caller: 1/h}", true, false, true),

@@ -6,16 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyferry_core::{
-    clock::{Clock, SystemClock},
-    port::store::Store,
-};
+use keyferry_core::clock::{Clock, SystemClock};
 
 use super::{
-    super::{audit, runtime},
+    super::{runtime, store},
     check::Check,
 };
-use crate::config::{Bind, Config, ConfigError, MasterSecret};
+use crate::config::{Bind, Config, ConfigError, MasterSecret, RootConfig};
 
 /// What may lie between the clock and the time of a file, in seconds.
 const TOLERANCE: i64 = 60;
@@ -36,10 +33,10 @@ pub(super) fn look(config: Result<Config, ConfigError>) -> anyhow::Result<Vec<Ch
         Check::ok("configuration", "valid"),
         environment(&config),
         folder(&config.data_dir),
-        master_secret(&config),
         database_files(&config.database),
         clock(&config.database),
     ];
+    checks.extend(root_secrets(&config));
     checks.extend(sockets(&config));
     checks.extend(certificates(&config));
     checks.push(runtime()?.block_on(database(&config)));
@@ -77,15 +74,36 @@ fn folder(path: &Path) -> Check {
     }
 }
 
-fn master_secret(config: &Config) -> Check {
+/// Files of the roots that hold a secret.
+fn root_secrets(config: &Config) -> Vec<Check> {
+    let check = |root: &RootConfig| match root {
+        RootConfig::Local(source) => Some(master_secret(config, source)),
+        RootConfig::Vault(vault) => Some(secret_file("vault_token", &vault.token_file)),
+        RootConfig::Pkcs11(module) => Some(secret_file("pkcs11_pin", &module.pin_file)),
+        RootConfig::Aws(_) => None,
+    };
+    config.kms.roots().filter_map(check).collect()
+}
+
+fn secret_file(name: &'static str, path: &Path) -> Check {
+    match fs::metadata(path) {
+        Ok(meta) if open_to_others(&meta) => {
+            Check::no(name, shown(path, &meta), "chmod 600: the gateway does not start like this.")
+        }
+        Ok(meta) => Check::ok(name, shown(path, &meta)),
+        Err(_) => Check::no(name, format!("{} cannot be seen", path.display()), "Bring the file."),
+    }
+}
+
+fn master_secret(config: &Config, source: &MasterSecret) -> Check {
     const NAME: &str = "master_secret";
-    let path = config.master_secret.path();
+    let path = source.path();
     match fs::metadata(path) {
         Ok(meta) if open_to_others(&meta) => {
             Check::no(NAME, shown(path, &meta), "chmod 600: the gateway does not start like this.")
         }
         Ok(meta) => Check::ok(NAME, shown(path, &meta)),
-        Err(_) if matches!(config.master_secret, MasterSecret::Default(_)) && !config.database.exists() => {
+        Err(_) if matches!(source, MasterSecret::Default(_)) && !config.database.exists() => {
             Check::ok(NAME, NOT_YET)
         }
         Err(_) => {
@@ -184,7 +202,7 @@ async fn database(config: &Config) -> Check {
     if !config.database.exists() {
         return Check::ok(NAME, NOT_YET);
     }
-    let head = async { anyhow::Ok(audit::open(config).await?.audit_head().await?) };
+    let head = async { anyhow::Ok(store::open(config).await?.0.store.audit_head().await?) };
     match head.await {
         Ok(Some(head)) => Check::ok(NAME, format!("it answers; the audit log has {} rows", head.seq)),
         Ok(None) => Check::no(

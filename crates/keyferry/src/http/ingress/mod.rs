@@ -21,13 +21,19 @@ mod h2;
 mod head;
 mod scan;
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 pub use guard::GuardedIo;
 pub use h2::judge as judge_h2;
+use tokio::sync::Notify;
+
+use super::secrets::{Mark, SecretHeaders};
 
 /// The longest head section, in bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -61,6 +67,17 @@ const STAND_IN: &[u8] = b"GET /.refused HTTP/1.1\r\nhost: refused\r\nconnection:
 pub struct Shared {
     refusal: OnceLock<Refusal>,
     in_flight: AtomicUsize,
+    /// Of heads that the library has and has not asked about yet, in their order.
+    extracted: Mutex<VecDeque<Extracted>>,
+    ending: Notify,
+}
+
+/// The secrets of one head, and the mark that stands in their places.
+pub struct Extracted {
+    /// The mark.
+    pub mark: Mark,
+    /// The secrets.
+    pub secrets: SecretHeaders,
 }
 
 impl Shared {
@@ -69,10 +86,30 @@ impl Shared {
         self.refusal.get()
     }
 
+    /// The connection is to end with what is being answered on it.
+    pub fn end(&self) {
+        self.ending.notify_one();
+    }
+
+    /// Waits until the connection is to end.
+    pub async fn ending(&self) {
+        self.ending.notified().await;
+    }
+
     /// A request is being answered until the guard is dropped.
     pub fn busy(self: &std::sync::Arc<Self>) -> Busy {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Busy(std::sync::Arc::clone(self))
+    }
+
+    /// The secrets of the next head that the library asks about. It asks once about each, in their
+    /// order, except the stand-in.
+    pub fn next_secrets(&self) -> Option<Extracted> {
+        self.extracted.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn keep_secrets(&self, extracted: impl Iterator<Item = Extracted>) {
+        self.extracted.lock().unwrap_or_else(PoisonError::into_inner).extend(extracted);
     }
 
     fn is_busy(&self) -> bool {

@@ -1,0 +1,187 @@
+//! A circuit breaker, without time or I/O of its own: closed → open → one probe → closed.
+
+use std::collections::VecDeque;
+
+use crate::time::Timestamp;
+
+/// Failures within [`WINDOW_MS`] that open it (requirement C4).
+const FAILURES: usize = 3;
+/// In which they are counted, in milliseconds.
+const WINDOW_MS: i64 = 30_000;
+/// How long it stays open, in milliseconds.
+const OPEN_MS: i64 = 60_000;
+
+/// The state, as metrics and `/readyz` show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Calls go through, and none failed lately.
+    Closed,
+    /// Calls go through, but some failed within the window.
+    Degraded,
+    /// No call goes through.
+    Open,
+    /// One call is under way to find out.
+    Probing,
+}
+
+/// The breaker.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    failures: VecDeque<Timestamp>,
+    opened: Option<Timestamp>,
+    probing: bool,
+}
+
+/// The right to make one call. Its outcome must be told.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Permit {
+    probe: bool,
+}
+
+impl Breaker {
+    /// Asks for a call; `Err(milliseconds to wait)` while it is open.
+    pub fn ask(&mut self, now: Timestamp) -> Result<Permit, u64> {
+        let Some(opened) = self.opened else { return Ok(Permit { probe: false }) };
+        let left = OPEN_MS - (now.millis() - opened.millis());
+        if left > 0 {
+            return Err(left as u64);
+        }
+        if self.probing {
+            return Err(1000);
+        }
+        self.probing = true;
+        Ok(Permit { probe: true })
+    }
+
+    /// The call was answered.
+    pub fn succeeded(&mut self, permit: Permit) {
+        if permit.probe {
+            *self = Self::default();
+        }
+    }
+
+    /// The call failed.
+    pub fn failed(&mut self, permit: Permit, now: Timestamp) {
+        if permit.probe {
+            self.probing = false;
+            self.opened = Some(now);
+            return;
+        }
+        self.forget(now);
+        self.failures.push_back(now);
+        if self.failures.len() >= FAILURES && self.opened.is_none() {
+            self.opened = Some(now);
+            self.failures.clear();
+        }
+    }
+
+    /// The call was given up before anything came of it.
+    pub fn abandoned(&mut self, permit: Permit) {
+        if permit.probe {
+            self.probing = false;
+        }
+    }
+
+    /// The state.
+    pub fn state(&mut self, now: Timestamp) -> BreakerState {
+        self.forget(now);
+        match self.opened {
+            Some(_) if self.probing => BreakerState::Probing,
+            Some(_) => BreakerState::Open,
+            None if self.failures.is_empty() => BreakerState::Closed,
+            None => BreakerState::Degraded,
+        }
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while self.failures.front().is_some_and(|at| now.millis() - at.millis() >= WINDOW_MS) {
+            self.failures.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    fn fail(breaker: &mut Breaker, ms: i64) {
+        let permit = breaker.ask(at(ms)).expect("a call goes through");
+        breaker.failed(permit, at(ms));
+    }
+
+    fn opened_at(ms: i64) -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..3 {
+            fail(&mut breaker, ms);
+        }
+        breaker
+    }
+
+    #[test]
+    fn three_failures_within_30_seconds_open_it_and_three_over_longer_do_not() {
+        let mut breaker = Breaker::default();
+        for ms in [0, 15_000, 30_000, 45_000, 60_000] {
+            fail(&mut breaker, ms);
+            assert_eq!(breaker.state(at(ms)), BreakerState::Degraded, "{ms}");
+        }
+        fail(&mut breaker, 60_001);
+        assert_eq!(breaker.state(at(60_001)), BreakerState::Open);
+        assert_eq!(breaker.ask(at(60_001)), Err(60_000));
+    }
+
+    #[test]
+    fn success_does_not_hide_failures() {
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, 0);
+        fail(&mut breaker, 1);
+        let permit = breaker.ask(at(2)).expect("closed");
+        breaker.succeeded(permit);
+        fail(&mut breaker, 3);
+        assert_eq!(breaker.state(at(3)), BreakerState::Open);
+    }
+
+    #[test]
+    fn after_60_seconds_one_probe_goes_through_and_closes_it() {
+        let mut breaker = opened_at(0);
+        assert_eq!(breaker.ask(at(59_999)), Err(1));
+        let probe = breaker.ask(at(60_000)).expect("the probe");
+        assert_eq!(breaker.state(at(60_000)), BreakerState::Probing);
+        assert!(breaker.ask(at(60_000)).is_err(), "one probe only");
+        breaker.succeeded(probe);
+        assert_eq!(breaker.state(at(60_000)), BreakerState::Closed);
+        assert!(breaker.ask(at(60_000)).is_ok());
+    }
+
+    #[test]
+    fn a_probe_that_fails_opens_it_for_another_60_seconds() {
+        let mut breaker = opened_at(0);
+        let probe = breaker.ask(at(61_000)).expect("the probe");
+        breaker.failed(probe, at(66_000));
+        assert_eq!(breaker.ask(at(66_000)), Err(60_000));
+        assert!(breaker.ask(at(126_000)).is_ok());
+    }
+
+    #[test]
+    fn a_probe_that_was_given_up_lets_another_one_through() {
+        let mut breaker = opened_at(0);
+        let probe = breaker.ask(at(60_000)).expect("the probe");
+        breaker.abandoned(probe);
+        assert!(breaker.ask(at(60_001)).is_ok());
+    }
+
+    #[test]
+    fn calls_that_were_under_way_when_it_opened_do_not_reopen_it() {
+        let mut breaker = Breaker::default();
+        let late = breaker.ask(at(0)).expect("closed");
+        for _ in 0..3 {
+            fail(&mut breaker, 0);
+        }
+        breaker.failed(late, at(30_000));
+        assert!(breaker.ask(at(60_000)).is_ok(), "open since 0, not since 30000");
+    }
+}
