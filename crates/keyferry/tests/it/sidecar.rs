@@ -217,26 +217,26 @@ async fn a_key_is_stored_and_rotated_and_serves() {
 }
 
 #[tokio::test]
-async fn a_key_that_it_sealed_serves_one_request() {
+async fn a_key_that_it_sealed_for_storing_is_stored_and_one_for_a_request_is_not() {
     let provider = Provider::right().await;
     let gateway = Gateway::before(&provider).await;
     gateway.tenant("acme").await;
     let token = gateway.token("acme", &json!({"role": "caller"})).await;
     let sidecar = started(&gateway).await;
     let key = a_key("sk-proj-");
-    let seal = |purpose| json!({"op": "seal", "tenant": "acme", "provider": "openai", "purpose": purpose, "api_key": key});
-    let sealed = asked(&sidecar, seal("request")).await;
-    let sealed = sealed["sealed_key"].as_str().unwrap_or_else(|| panic!("{sealed}"));
-    let body = json!({"model": "gpt-4.1-mini", "messages": []});
-    let send = async |sealed: &str| {
-        gateway.post(&token, "/openai/v1/chat/completions", &[("x-sealed-key", sealed)], &body).await
+    let sealed = async |purpose| {
+        let seal =
+            json!({"op": "seal", "tenant": "acme", "provider": "openai", "purpose": purpose, "api_key": key});
+        let answer = asked(&sidecar, seal).await;
+        let sealed = answer["sealed_key"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        assert!(sealed.starts_with("v=1;kid="), "{sealed}");
+        json!({"provider": "openai", "sealed_key": sealed})
     };
-    send(sealed).await.expect(200);
+    let stored = async |body| gateway.operator("POST", "/tenants/acme/credentials", &body).await;
+    stored(sealed("request").await).await.refused(400, "BYOK_DECRYPTION_FAILED");
+    stored(sealed("store").await).await.expect(201);
+    gateway.chat(&token).await.expect(200);
     assert_eq!(provider.last().header("authorization"), format!("Bearer {key}"));
-    send(sealed).await.refused(409, "BYOK_REPLAY_DETECTED");
-    let for_storing = asked(&sidecar, seal("store")).await;
-    let for_storing = for_storing["sealed_key"].as_str().expect("sealed");
-    send(for_storing).await.refused(400, "BYOK_DECRYPTION_FAILED");
 }
 
 #[tokio::test]
