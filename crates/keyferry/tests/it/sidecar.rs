@@ -2,6 +2,7 @@
 //! never sent in another way than sealed.
 
 mod place;
+mod sealed;
 
 use std::{
     fs,
@@ -13,7 +14,6 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -183,149 +183,6 @@ async fn a_stored_key_is_tested_through_the_gateway() {
     let tested = tested.await.expect("no panic");
     let said: Value = serde_json::from_slice(&tested.stdout).expect("JSON");
     assert_eq!((&said["status"], said.get("ok")), (&json!("ok"), None), "{said}");
-}
-
-#[tokio::test]
-async fn a_key_is_stored_and_rotated_and_serves() {
-    let provider = Provider::right().await;
-    let gateway = Gateway::before(&provider).await;
-    gateway.tenant("acme").await;
-    let token = gateway.token("acme", &json!({"role": "caller"})).await;
-    let sidecar = started(&gateway).await;
-    let key = a_key("sk-proj-");
-    let store =
-        json!({"op": "store", "tenant": "acme", "provider": "openai", "label": "app", "api_key": key});
-    let stored = asked(&sidecar, store).await;
-    assert_eq!(
-        (&stored["ok"], &stored["label"], &stored["version"]),
-        (&json!(true), &json!("app"), &json!(1))
-    );
-    gateway.chat(&token).await.expect(200);
-    assert_eq!(provider.last().header("authorization"), format!("Bearer {key}"));
-    let new = a_key("sk-proj-");
-    let rotate = json!({"op": "rotate", "tenant": "acme", "credential": stored["id"], "api_key": new});
-    let rotated = asked(&sidecar, rotate).await;
-    assert_eq!((&rotated["ok"], &rotated["version"]), (&json!(true), &json!(2)), "{rotated}");
-    gateway.chat(&token).await.expect(200);
-    assert_eq!(provider.last().header("authorization"), format!("Bearer {new}"));
-    // What the gateway refuses, the sidecar passes on.
-    let again = json!({"op": "store", "tenant": "acme", "provider": "moon", "api_key": new});
-    is_refused(&asked(&sidecar, again).await, "BYOK_UNKNOWN_PROVIDER");
-    for said in [stored.to_string(), rotated.to_string(), sidecar.log(), gateway.log()] {
-        assert!(!said.contains(&key) && !said.contains(&new), "{said}");
-    }
-}
-
-#[tokio::test]
-async fn a_key_that_it_sealed_for_storing_is_stored_and_one_for_a_request_is_not() {
-    let provider = Provider::right().await;
-    let gateway = Gateway::before(&provider).await;
-    gateway.tenant("acme").await;
-    let token = gateway.token("acme", &json!({"role": "caller"})).await;
-    let sidecar = started(&gateway).await;
-    let key = a_key("sk-proj-");
-    let sealed = async |purpose| {
-        let seal =
-            json!({"op": "seal", "tenant": "acme", "provider": "openai", "purpose": purpose, "api_key": key});
-        let answer = asked(&sidecar, seal).await;
-        let sealed = answer["sealed_key"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        assert!(sealed.starts_with("v=1;kid="), "{sealed}");
-        json!({"provider": "openai", "sealed_key": sealed})
-    };
-    let stored = async |body| gateway.operator("POST", "/tenants/acme/credentials", &body).await;
-    stored(sealed("request").await).await.refused(400, "BYOK_DECRYPTION_FAILED");
-    stored(sealed("store").await).await.expect(201);
-    gateway.chat(&token).await.expect(200);
-    assert_eq!(provider.last().header("authorization"), format!("Bearer {key}"));
-}
-
-#[tokio::test]
-async fn the_commands_send_a_key_through_it() {
-    let provider = Provider::right().await;
-    let gateway = Gateway::before(&provider).await;
-    gateway.tenant("acme").await;
-    let sidecar = started(&gateway).await;
-    let (key, new) = (a_key("sk-proj-"), a_key("sk-proj-"));
-    let add = ["credential", "store", "--tenant", "acme", "--provider", "openai", "--json"];
-    let stored = piped(&sidecar, &add, &key).await;
-    let id = stored["id"].as_str().unwrap_or_else(|| panic!("{stored}"));
-    assert_eq!(stored["last4"], key[key.len() - 4..]);
-    let rotate = ["credential", "rotate", "--tenant", "acme", id, "--overlap-seconds", "60", "--json"];
-    let rotated = piped(&sidecar, &rotate, &new).await;
-    assert_eq!((&rotated["version"], &rotated["last4"]), (&json!(2), &json!(new[new.len() - 4..])));
-    let tested = piped(&sidecar, &["credential", "test", "--tenant", "acme", id, "--json"], "").await;
-    assert_eq!(tested["status"], "ok");
-}
-
-/// A sidecar before a gateway. Starting waits, and the gateway's provider lives on this thread.
-async fn started(gateway: &Gateway) -> Arc<Sidecar> {
-    let url = gateway.url();
-    let started = tokio::task::spawn_blocking(move || Arc::new(Sidecar::start(&url, &[])));
-    started.await.expect("no panic")
-}
-
-async fn asked(sidecar: &Arc<Sidecar>, request: Value) -> Value {
-    let sidecar = Arc::clone(sidecar);
-    tokio::task::spawn_blocking(move || sidecar.ask(&request)).await.expect("no panic")
-}
-
-/// Runs a command through a sidecar, with this on its standard input.
-async fn piped(sidecar: &Arc<Sidecar>, arguments: &[&str], input: &str) -> Value {
-    let mut command = command();
-    command.args(arguments).arg("--sidecar").arg(sidecar.socket());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let input = input.to_owned();
-    let ended = tokio::task::spawn_blocking(move || {
-        let mut child = command.spawn().expect("it starts");
-        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
-        child.wait_with_output().expect("it ends")
-    });
-    let output = ended.await.expect("no panic");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
-}
-
-#[test]
-fn a_key_that_cannot_be_sealed_is_not_sent() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    // A gateway that has no key to seal to, and keeps all that it is sent.
-    let received = std::thread::spawn(move || {
-        let mut received = Vec::new();
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            let mut bytes = [0; 4096];
-            let length = stream.read(&mut bytes).expect("a request");
-            if bytes[..length] == *b"end" {
-                break;
-            }
-            received.extend_from_slice(&bytes[..length]);
-            let body = "{\"keys\":[],\"provider\":\"openai\"}";
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
-            write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).expect("it reads");
-        }
-        received
-    });
-    let sidecar = Sidecar::start(&url, &[]);
-    let key = a_key("sk-proj-");
-    for mut request in [
-        json!({"op": "store", "tenant": "acme", "provider": "openai"}),
-        json!({"op": "rotate", "tenant": "acme", "credential": "cred_1"}),
-        json!({"op": "seal", "tenant": "acme", "provider": "openai", "purpose": "store"}),
-    ] {
-        request["api_key"] = json!(key);
-        let answer = sidecar.ask(&request);
-        is_refused(&answer, "BYOK_SERVICE_UNAVAILABLE");
-        assert!(!answer.to_string().contains(&key), "{answer}");
-    }
-    let address = url.trim_start_matches("http://");
-    #[expect(clippy::disallowed_types, reason = "the test's own listener")]
-    std::net::TcpStream::connect(address)
-        .and_then(|mut stream| stream.write_all(b"end"))
-        .expect("it listens");
-    let received = text(&received.join().expect("no panic"));
-    assert!(received.contains("GET /api/v1/sealing-keys"), "{received}");
-    assert!(!received.contains(&key[8..]), "{received}");
-    assert!(!sidecar.log().contains(&key[8..]), "{}", sidecar.log());
 }
 
 #[test]
