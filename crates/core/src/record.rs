@@ -16,8 +16,10 @@ pub enum KeyMode {
     Held,
     /// Sent with the request.
     Carried,
-    /// Sent with the request, sealed under a key beside it.
+    /// Sent with the request, encrypted under a key beside it.
     Session,
+    /// Sent with the request, sealed to the gateway.
+    Sealed,
 }
 
 impl KeyMode {
@@ -27,6 +29,7 @@ impl KeyMode {
             Self::Held => "held",
             Self::Carried => "carried",
             Self::Session => "session",
+            Self::Sealed => "sealed",
         }
     }
 }

@@ -89,6 +89,7 @@ pub struct Started {
 pub async fn start(config: Config, around: Surroundings) -> Result<Started, StartError> {
     let Surroundings { clock, entropy, operator_token, metrics } = around;
     warn_of(&config);
+    tell_of_memory();
     make_folder(&config)?;
 
     let alone = single::alone(&config.database)?;
@@ -127,6 +128,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         store: Arc::clone(&store),
         counters: Arc::clone(&counters),
         unsealer,
+        unsealing: unsealing.clone(),
         upstream: Arc::clone(&upstream),
         recorder,
         replay_memory_lost_at,
@@ -173,6 +175,19 @@ fn warn_of(config: &Config) {
     }
     for host in plaintext_hosts(&config.upstream) {
         tracing::warn!(event = "plaintext_upstream", %host, "keys go to this host without TLS: development only");
+    }
+}
+
+/// Says where secrets lie, and warns when they may be swapped out or dumped.
+fn tell_of_memory() {
+    let backend = keyferry_secretmem::backend();
+    if backend == keyferry_secretmem::Backend::Heap {
+        tracing::warn!(
+            event = "secrets_not_locked",
+            "the kernel gives no locked memory: secrets lie on the heap. Raise RLIMIT_MEMLOCK"
+        );
+    } else {
+        tracing::info!(event = "secrets_locked", backend = backend.as_str());
     }
 }
 

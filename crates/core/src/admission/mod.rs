@@ -39,8 +39,10 @@ pub struct Policy {
     pub daily_quota: u64,
     /// The rates.
     pub rates: RateLimits,
-    /// Whether keys may come sealed under a key beside them.
+    /// Whether keys may come encrypted under a key beside them.
     pub session: bool,
+    /// Whether keys may come sealed to the gateway.
+    pub sealed: bool,
 }
 
 impl Policy {
@@ -48,6 +50,7 @@ impl Policy {
         match brought {
             Brought::Carried => self.carried,
             Brought::Session => self.session,
+            Brought::Sealed => self.sealed,
         }
     }
 }
@@ -57,8 +60,10 @@ impl Policy {
 pub enum Brought {
     /// In plain text.
     Carried,
-    /// Sealed under a key beside it.
+    /// Encrypted under a key beside it.
     Session,
+    /// Sealed to the gateway.
+    Sealed,
 }
 
 impl Brought {
@@ -67,6 +72,7 @@ impl Brought {
         match self {
             Self::Carried => KeyMode::Carried,
             Self::Session => KeyMode::Session,
+            Self::Sealed => KeyMode::Sealed,
         }
     }
 }

@@ -42,6 +42,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
                 key_test: file.rate_limits.key_test,
             },
             session: file.byok.session,
+            sealed: file.byok.sealed,
         },
         providers: providers(&file)?,
         upstream: upstream(&file.upstream, production)?,

@@ -11,6 +11,7 @@
 mod admit;
 mod authenticate;
 mod body;
+mod bring;
 mod forward;
 #[cfg(test)]
 mod jose_tests;
@@ -53,9 +54,14 @@ pub use pieces::Pieces;
 pub use record::Recorder;
 pub use relay::Relay;
 
-use self::{authenticate::Authenticator, settle::Settlement, slots::Presented, views::Views};
+use self::{
+    authenticate::{Authenticated, Authenticator},
+    settle::Settlement,
+    slots::Presented,
+    views::Views,
+};
 use crate::{
-    custody::{UnsealError, Unsealer, provider_key},
+    custody::{UnsealError, Unsealer, Unsealing, provider_key},
     http::{AnswerBody, Clean, Form, Problem, SecretHeaders},
     telemetry::metrics,
     upstream::UpstreamClient,
@@ -70,6 +76,7 @@ pub struct Gateway {
     views: Views,
     authenticator: Authenticator,
     unsealer: Unsealer,
+    unsealing: Option<Unsealing>,
     upstream: Arc<UpstreamClient>,
     recorder: Recorder,
     bodies: room::Room,
@@ -85,6 +92,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub counters: Arc<dyn Counters>,
     pub unsealer: Unsealer,
+    /// `None` where sealed keys are not accepted.
+    pub unsealing: Option<Unsealing>,
     pub upstream: Arc<UpstreamClient>,
     pub recorder: Recorder,
     /// When earlier uses of token ids were forgotten, if they were.
@@ -111,6 +120,7 @@ impl Gateway {
             providers: parts.providers,
             counters: parts.counters,
             unsealer: parts.unsealer,
+            unsealing: parts.unsealing,
             upstream: parts.upstream,
             recorder: parts.recorder,
             bodies: room::Room::default(),
@@ -149,7 +159,7 @@ impl Gateway {
         if let Ok(name) = name.parse() {
             any.id = name;
         }
-        let presented = slots::read(secrets, &any)?;
+        let presented = slots::read(secrets, &any, &self.policy)?;
         self.authenticator.authenticate(&self.views, &presented.token).await.map(drop)
     }
 
@@ -184,14 +194,17 @@ impl Gateway {
         let (parts, incoming, secrets) = request.into_parts();
         let offered = slots::read(secrets, provider, &self.policy)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
-        self.authenticator.authenticate(&self.views, &offered.token).await?;
+        let Authenticated { caller, .. } =
+            self.authenticator.authenticate(&self.views, &offered.token).await?;
         forward::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
+        // Before the body: a long upload must not make a sealed key stale.
+        let presented = self.open(offered, provider, &caller).await?;
         let passage = Passage { id, provider, operation: target.operation, started };
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
         let model = model(&target, &body)?;
-        let presented = offered.open(provider)?;
         let permit = self.recorder.reserve()?;
+        self.claim(&presented).await?;
         let admitted = self.admit(&passage, &presented, model, &body).await?;
         let mut settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
         let key = match self.unseal(&passage, presented, &admitted.admission.key).await {

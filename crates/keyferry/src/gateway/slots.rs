@@ -10,6 +10,7 @@ use keyferry_core::{
     admission::{Brought, Policy},
     code::Code,
     provider::{AuthSlot, Provider},
+    sealing::SealClaim,
     token::looks_like_token,
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
@@ -22,12 +23,18 @@ use crate::http::{Problem, Repeated, SecretHeaders, copy};
 pub(super) struct Offered {
     /// The gateway token or JWT.
     pub(super) token: SecretBytes,
-    key: Option<OfferedKey>,
+    /// What may be a key for the provider, if it brought one.
+    pub(super) key: Option<OfferedKey>,
 }
 
-enum OfferedKey {
+/// What may be a key.
+pub(super) enum OfferedKey {
+    /// In plain text.
     Carried(PlacedKey),
+    /// Encrypted under a key beside it.
     Session(SessionKey),
+    /// Sealed to the gateway.
+    Sealed(SecretBytes),
 }
 
 /// What a request showed, its key in plain text.
@@ -36,20 +43,8 @@ pub(super) struct Presented {
     pub(super) token: SecretBytes,
     /// A key for the provider, and in which way it came, if it brought one.
     pub(super) key: Option<(Brought, PlacedKey)>,
-}
-
-impl Offered {
-    /// Opens a key that came sealed.
-    pub(super) fn open(self, provider: &Provider) -> Result<Presented, Problem> {
-        let key = match self.key {
-            None => None,
-            Some(OfferedKey::Carried(key)) => Some((Brought::Carried, key)),
-            Some(OfferedKey::Session(sealed)) => {
-                Some((Brought::Session, PlacedKey { slot: provider.auth_slot(), key: sealed.open()? }))
-            }
-        };
-        Ok(Presented { token: self.token, key })
-    }
+    /// The use of a sealed key, which is to be counted before it is used.
+    pub(super) claim: Option<SealClaim>,
 }
 
 impl Presented {
@@ -81,7 +76,7 @@ pub(super) fn read(secrets: SecretHeaders, provider: &Provider, policy: &Policy)
     if taken.modes + usize::from(in_slot.is_some()) > 1 {
         return Err(two_modes());
     }
-    if taken.sealed.is_some() || (taken.session.is_some() && !policy.session) {
+    if (taken.sealed.is_some() && !policy.sealed) || (taken.session.is_some() && !policy.session) {
         return Err(Problem::new(
             Code::Disabled,
             "Keys in this mode are not accepted by this gateway. No other key was used in its place.",
@@ -93,12 +88,19 @@ pub(super) fn read(secrets: SecretHeaders, provider: &Provider, policy: &Policy)
             "Session keys are accepted over TLS only, or from a proxy on this host that ended it.",
         ));
     }
-    let key = match (in_slot, taken.session, taken.byok_key, taken.byok_keys) {
-        (Some(key), ..) => Some(OfferedKey::Carried(key)),
-        (None, Some(session), ..) => Some(OfferedKey::Session(session)),
-        (None, None, Some(value), _) => Some(OfferedKey::Carried(placed(provider, value)?)),
-        (None, None, None, Some(value)) => from_map(provider, value.expose())?.map(OfferedKey::Carried),
-        (None, None, None, None) => None,
+    // One of them at most is there.
+    let key = if let Some(key) = in_slot {
+        Some(OfferedKey::Carried(key))
+    } else if let Some(session) = taken.session {
+        Some(OfferedKey::Session(session))
+    } else if let Some(sealed) = taken.sealed {
+        Some(OfferedKey::Sealed(sealed))
+    } else if let Some(value) = taken.byok_key {
+        Some(OfferedKey::Carried(placed(provider, value)?))
+    } else if let Some(value) = taken.byok_keys {
+        from_map(provider, value.expose())?.map(OfferedKey::Carried)
+    } else {
+        None
     };
     Ok(Offered { token, key })
 }
@@ -114,7 +116,6 @@ struct Taken {
     byok_key: Option<SecretBytes>,
     byok_keys: Option<SecretBytes>,
     session: Option<SessionKey>,
-    /// A way that this gateway does not serve.
     sealed: Option<SecretBytes>,
     /// How many ways of bringing a key were used, besides the provider's own slot.
     modes: usize,
@@ -290,9 +291,10 @@ mod tests {
             key_test: Rate::Unlimited,
         },
         session: false,
+        sealed: false,
     };
 
-    fn read_with(provider: &str, headers: &[(&'static str, &str)]) -> Result<Presented, Problem> {
+    fn read_with(provider: &str, headers: &[(&'static str, &str)]) -> Result<Offered, Problem> {
         let providers = Providers::built_in();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -301,11 +303,14 @@ mod tests {
         let secrets = SecretHeaders::out_of(&mut map);
         assert!(map.is_empty(), "a secret header was left");
         let provider = providers.get(provider).expect("built in");
-        read(secrets, provider, &POLICY)?.open(provider)
+        read(secrets, provider, &POLICY)
     }
 
-    fn key_of(presented: &Presented) -> Option<(AuthSlot, &[u8])> {
-        presented.key.as_ref().map(|(_, placed)| (placed.slot, placed.key.expose()))
+    fn key_of(offered: &Offered) -> Option<(AuthSlot, &[u8])> {
+        match &offered.key {
+            Some(OfferedKey::Carried(placed)) => Some((placed.slot, placed.key.expose())),
+            _ => None,
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     ingress::{Extracted, REFUSED_TARGET, Refusal, Shared},
     secrets::Handed,
 };
-use crate::{config::Resources, gateway::Gateway};
+use crate::{config::Resources, gateway::Gateway, telemetry::metrics};
 
 /// Everything a listener can serve.
 pub struct App {
@@ -102,7 +102,7 @@ impl App {
         let clean = match Clean::judge(request, extracted, client) {
             Ok(clean) => clean,
             Err(reason) => {
-                crate::telemetry::metrics::refused();
+                metrics::refused();
                 return refuse(&Refusal { reason, status: 400, target, of_body: false }, id);
             }
         };
@@ -125,7 +125,7 @@ impl App {
         match path {
             "/healthz" if serves.health => return Health::alive(),
             "/readyz" if serves.health => return self.health.ready().await,
-            "/metrics" if serves.metrics => return text(self.metrics.render()),
+            "/metrics" if serves.metrics => return text(metrics::render(&self.metrics)),
             "/" => {
                 let message = "There is nothing at this address. See /openapi.json.";
                 return nothing(Form::Native(Dialect::OpenAi), message, id);

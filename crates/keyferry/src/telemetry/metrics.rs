@@ -26,6 +26,8 @@ const EGRESS_DENIED: &str = "keyferry_egress_denied_total";
 const USAGE_WAITING: &str = "keyferry_usage_rows_waiting";
 const KMS_CALLS: &str = "keyferry_kms_calls_total";
 const KMS_STATE: &str = "keyferry_kms_circuit_state";
+const SECRETMEM: &str = "keyferry_secretmem";
+const SECRETMEM_OVERFLOWED: &str = "keyferry_secretmem_overflowed_total";
 
 const SHORT: [f64; 8] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
 const LONG: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
@@ -64,6 +66,8 @@ fn describe() {
         KMS_STATE,
         "Circuit of a root, by root: 0 closed, 1 some calls failed, 2 probing, 3 open."
     );
+    describe_gauge!(SECRETMEM, Unit::Bytes, "Memory locked for secrets, by the kind that is in use.");
+    describe_counter!(SECRETMEM_OVERFLOWED, "Secrets for which no locked memory was left.");
     for provider in ["openai", "anthropic", "gemini"] {
         counter!(KEY_STORED, "provider" => provider).absolute(0);
         counter!(PROVIDER_API_ERROR, "provider" => provider, "status" => "500").absolute(0);
@@ -72,6 +76,14 @@ fn describe() {
         }
         counter!(KEY_TEST_FAILED, "provider" => provider, "status" => "invalid").absolute(0);
     }
+}
+
+/// Everything, as it is now.
+pub fn render(handle: &PrometheusHandle) -> String {
+    let memory = keyferry_secretmem::report();
+    gauge!(SECRETMEM, "backend" => memory.backend.as_str()).set(memory.locked as f64);
+    counter!(SECRETMEM_OVERFLOWED).absolute(memory.overflowed);
+    handle.render()
 }
 
 /// A key was stored or rotated.

@@ -12,7 +12,14 @@ mod load;
 mod report;
 mod scan;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::ServerConfig;
@@ -45,19 +52,34 @@ async fn needles(stage: &Stage) -> Needles {
 
 struct Run {
     stage: Arc<Stage>,
-    needles: Needles,
+    needles: Arc<Needles>,
     open: Vec<Connection>,
+    /// What was there while requests ran.
+    during: Vec<Found>,
 }
 
 impl Run {
     async fn of(options: Options, tls: Option<Arc<ServerConfig>>, requests: usize, keys: usize) -> Self {
         let mut stage = Stage::set(options, tls, keys).await;
         stage.manage().await;
-        let needles = needles(&stage).await;
+        let needles = Arc::new(needles(&stage).await);
         let stage = Arc::new(stage);
+        let playing = Arc::new(AtomicBool::new(true));
+        let sampling = {
+            let (needles, playing, pid) = (Arc::clone(&needles), Arc::clone(&playing), stage.gateway.pid());
+            tokio::task::spawn_blocking(move || {
+                let mut during = Vec::new();
+                while playing.load(Ordering::Relaxed) {
+                    during.push(needles.scan(pid).expect("the memory can be read: are you root?"));
+                }
+                during
+            })
+        };
         let open = stage.play(requests, 32).await;
+        playing.store(false, Ordering::Relaxed);
+        let during = sampling.await.expect("it reads");
         assert!(stage.provider.count() > requests / 2, "the provider was asked");
-        Self { stage, needles, open }
+        Self { stage, needles, open, during }
     }
 
     async fn scan(&self) -> Found {
@@ -74,7 +96,7 @@ impl Run {
         let open = self.scan().await;
         self.open.clear();
         let closed = self.scan().await;
-        Report::new(name, self.needles.len(), &open, &closed).show_and_write();
+        Report::new(name, self.needles.len(), &self.during, &open, &closed).show_and_write();
         (open, closed)
     }
 }
@@ -120,7 +142,7 @@ async fn without_the_wiping_heap_there_are_copies() {
     plain.pop();
     plain.push("examples/plain_heap");
     assert!(plain.exists(), "build it first: cargo build -p keyferry --example plain_heap");
-    let run = Run::of(Options::default().binary(plain), None, 400, 100).await;
+    let run = Run::of(options(Some(plain)), None, 400, 100).await;
     let (open, _) = run.both("control").await;
     let copies: usize = classes().iter().map(|class| open.count(class).0).sum();
     assert!(copies > 0);
@@ -128,11 +150,14 @@ async fn without_the_wiping_heap_there_are_copies() {
 
 /// The program of this build, or the one that `KEYFERRY_BIN` names.
 fn binary() -> Options {
-    let options = Options::default();
-    match std::env::var_os("KEYFERRY_BIN") {
-        Some(path) => options.binary(PathBuf::from(path)),
-        None => options,
-    }
+    options(std::env::var_os("KEYFERRY_BIN").map(PathBuf::from))
+}
+
+#[expect(clippy::field_reassign_with_default, reason = "its other fields are private")]
+fn options(binary: Option<PathBuf>) -> Options {
+    let mut options = Options::default();
+    options.binary = binary;
+    options
 }
 
 /// A provider's side of TLS, and the authority to trust.

@@ -15,25 +15,49 @@ pub fn classes() -> [&'static str; 8] {
 pub struct Report<'a> {
     name: &'a str,
     needles: usize,
+    during: &'a [Found],
     open: &'a Found,
     closed: &'a Found,
 }
 
 impl<'a> Report<'a> {
-    pub fn new(name: &'a str, needles: usize, open: &'a Found, closed: &'a Found) -> Self {
-        Self { name, needles, open, closed }
+    pub fn new(
+        name: &'a str,
+        needles: usize,
+        during: &'a [Found],
+        open: &'a Found,
+        closed: &'a Found,
+    ) -> Self {
+        Self { name, needles, during, open, closed }
+    }
+
+    /// The most copies of a class that were there at one moment while requests ran.
+    fn most(&self, class: &str) -> usize {
+        self.during.iter().map(|found| found.count(class).0).max().unwrap_or(0)
     }
 
     /// Prints the table; writes `memory-NAME.json` into the folder for temporary files of the build.
     pub fn show_and_write(&self) {
-        println!("\n{}: {} secrets, {} KiB resident", self.name, self.needles, self.open.resident / 1024);
-        println!("{:<16} {:>22} {:>22}", "", "connections open", "connections closed");
-        println!("{:<16} {:>11} {:>10} {:>11} {:>10}", "", "copies", "of secrets", "copies", "of secrets");
+        let resident = self.open.resident / 1024;
+        let (name, needles, scans) = (self.name, self.needles, self.during.len());
+        println!(
+            "\n{name}: {needles} secrets in {resident} KiB, {scans} scans while requests ran; copies (of so many secrets)"
+        );
+        println!(
+            "{:<16} {:>16} {:>18} {:>18}",
+            "", "requests running", "idle, clients open", "clients closed"
+        );
         for class in classes().into_iter().chain(["control"]) {
-            let ((open, of_open), (closed, of_closed)) = (self.open.count(class), self.closed.count(class));
-            println!("{class:<16} {open:>11} {of_open:>10} {closed:>11} {of_closed:>10}");
+            let of = |found: &Found| {
+                let (copies, secrets) = found.count(class);
+                if copies == 0 { "0".to_owned() } else { format!("{copies} ({secrets})") }
+            };
+            let (most, open, closed) = (self.most(class), of(self.open), of(self.closed));
+            println!("{class:<16} {most:>16} {open:>18} {closed:>18}");
         }
-        for (when, found) in [("open", self.open), ("closed", self.closed)] {
+        let during = self.during.iter().max_by_key(|found| found.hits.len());
+        let seen = [("running", during), ("open", Some(self.open)), ("closed", Some(self.closed))];
+        for (when, found) in seen.into_iter().filter_map(|(when, found)| Some((when, found?))) {
             for (place, count) in found.places() {
                 if !place.starts_with("control") {
                     println!("  {when}: {count:>5} × {place}");
@@ -58,6 +82,8 @@ impl<'a> Report<'a> {
                 "read_bytes": found.read,
             })
         };
-        json!({"run": self.name, "secrets": self.needles, "open": of(self.open), "closed": of(self.closed)})
+        let during: serde_json::Map<_, _> =
+            classes().map(|class| (class.to_owned(), json!(self.most(class)))).into_iter().collect();
+        json!({"run": self.name, "secrets": self.needles, "most_while_running": during, "open": of(self.open), "closed": of(self.closed)})
     }
 }

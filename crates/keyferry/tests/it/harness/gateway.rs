@@ -35,7 +35,8 @@ pub struct Options {
     env: Vec<(String, String)>,
     resources: Option<String>,
     quiet: bool,
-    binary: Option<PathBuf>,
+    /// Another program than the one that was built for the tests.
+    pub binary: Option<PathBuf>,
 }
 
 impl Options {
@@ -73,12 +74,6 @@ impl Options {
     /// Logs less than everything, for tests that ask thousands of times.
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
-        self
-    }
-
-    /// Another program than the one that was built for the tests.
-    pub fn binary(mut self, path: PathBuf) -> Self {
-        self.binary = Some(path);
         self
     }
 
