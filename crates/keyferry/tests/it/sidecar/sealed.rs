@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+
 use super::*;
-use crate::harness::until;
 
 #[tokio::test]
 async fn a_key_is_stored_and_rotated_and_serves() {
@@ -60,6 +61,31 @@ async fn a_key_that_it_sealed_for_storing_is_stored_and_one_for_a_request_is_not
 }
 
 #[tokio::test]
+async fn a_key_that_it_sealed_for_a_request_serves_one() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::before(&provider).await;
+    gateway.tenant("acme").await;
+    let token = gateway.token("acme", &json!({"role": "caller"})).await;
+    let sidecar = started(&gateway, &[]).await;
+    let key = a_key("sk-proj-");
+    let body = json!({"model": "gpt-4.1-mini", "messages": []});
+    for (purpose, status) in [("request", 200), ("store", 400)] {
+        let seal =
+            json!({"op": "seal", "tenant": "acme", "provider": "openai", "purpose": purpose, "api_key": key});
+        let answer = asked(&sidecar, seal).await;
+        let headers = [("x-sealed-key", answer["sealed_key"].as_str().unwrap_or_else(|| panic!("{answer}")))];
+        let send = async || gateway.post(&token, "/openai/v1/chat/completions", &headers, &body).await;
+        if status == 200 {
+            send().await.expect(200);
+            assert_eq!(provider.last().header("authorization"), format!("Bearer {key}"));
+            send().await.refused(409, "BYOK_REPLAY_DETECTED");
+        } else {
+            send().await.refused(400, "BYOK_DECRYPTION_FAILED");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_commands_send_a_key_through_it() {
     let provider = Provider::right().await;
     let gateway = Gateway::before(&provider).await;
@@ -80,13 +106,13 @@ async fn the_commands_send_a_key_through_it() {
 #[tokio::test]
 async fn only_keys_that_the_operator_signed_are_sealed_to() {
     let provider = Provider::right().await;
-    let gateway = Gateway::before(&provider).await;
+    let mut gateway = Gateway::before(&provider).await;
     gateway.tenant("acme").await;
     let folder = tempfile::tempdir().expect("a folder");
     let [private, public, others] = ["private", "public", "others"].map(|name| folder.path().join(name));
     let key = || rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key pair");
     let operator = key();
-    fs::write(&private, operator.serialize_pem()).expect("a file");
+    fs::write(&private, as_openssl_writes(&operator)).expect("a file");
     fs::write(&public, operator.public_key_pem()).expect("a file");
     fs::write(&others, key().public_key_pem()).expect("a file");
     let config = gateway.config();
@@ -96,14 +122,22 @@ async fn only_keys_that_the_operator_signed_are_sealed_to() {
     let jws = run(&["sealing-key", "sign", "--signing-key", private], &list).await;
     run(&["sealing-key", "publish", "--config", config, "--signed-by", public], &jws).await;
     let store = json!({"op": "store", "tenant": "acme", "provider": "openai", "api_key": a_key("sk-")});
+    // A running gateway looks for a new list once in a while, and at its start.
+    gateway.restart().await;
     let strict = started(&gateway, &["--signed-by", public]).await;
-    let stored = until("the signed list is published", || async {
-        let answer = asked(&strict, store.clone()).await;
-        (answer["ok"] == true).then_some(answer)
-    });
-    assert_eq!(stored.await["version"], 1);
+    let stored = asked(&strict, store.clone()).await;
+    assert_eq!((&stored["ok"], &stored["version"]), (&json!(true), &json!(1)), "{stored}");
     let foreign = started(&gateway, &["--signed-by", others]).await;
     is_refused(&asked(&foreign, store).await, "BYOK_SERVICE_UNAVAILABLE");
+}
+
+/// An Ed25519 key without its public half, which the first version of PKCS #8 does not have.
+fn as_openssl_writes(key: &rcgen::KeyPair) -> String {
+    let both = key.serialize_der();
+    let seed = both.windows(4).position(|window| window == [4, 34, 4, 32]).expect("the private half") + 4;
+    let head = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32];
+    let text = base64::engine::general_purpose::STANDARD.encode([&head, &both[seed..seed + 32]].concat());
+    format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
 }
 
 /// Runs a command that must do its work, and answers what it prints.
