@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use keyferry_core::{clock::Clock, sealing::SealingKeyList};
+use keyferry_core::{
+    clock::Clock,
+    sealing::{SKEW_SECS, SealingKeyList},
+};
 use keyferry_envelope::{Kem, SigningKey};
 use serde_json::json;
 
@@ -117,7 +120,7 @@ async fn make(keys: &SealingKeys, clock: &dyn Clock, days: u16) -> anyhow::Resul
         let there = keys.all().await?;
         let newest = there.keys.iter().filter(|key| key.kem == kem.id()).map(|key| key.not_before).max();
         let mut begin = newest.map_or(now, |newest| newest.plus_secs(EVERY_SECS).max(now));
-        let end = now.plus_secs(i64::from(days) * EVERY_SECS);
+        let end = now.plus_secs(i64::from(days) * EVERY_SECS - EVERY_SECS / 2);
         while begin < end {
             keys.make(kem, begin, None, "operator", SOURCE).await?;
             begin = begin.plus_secs(EVERY_SECS);
@@ -136,7 +139,8 @@ async fn rotate(keys: &SealingKeys, clock: &dyn Clock, destroy_old: bool) -> any
         keys.publish(None, SOURCE).await?;
     }
     for kem in Kem::ALL {
-        keys.make(kem, clock.now(), None, "operator", SOURCE).await?;
+        let begin = clock.now().plus_secs(-SKEW_SECS);
+        keys.make(kem, begin, None, "operator", SOURCE).await?;
     }
     list(keys, false).await
 }

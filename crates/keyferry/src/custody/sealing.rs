@@ -17,7 +17,7 @@ use keyferry_core::{
         root::RootError,
         store::{Store, StoreError},
     },
-    sealing::{PublishedKey, SealingKeyList, StoredSealingKey},
+    sealing::{PublishedKey, SKEW_SECS, SealingKeyList, StoredSealingKey},
     time::Timestamp,
     wrapped::{WrappedKey, make_sealing_key_id},
 };
@@ -33,7 +33,7 @@ pub const LIFE_SECS: i64 = 2 * EVERY_SECS;
 /// How often it is looked what is due.
 const TICK: Duration = Duration::from_secs(30);
 /// How often at most an unknown name makes the store be read.
-const REREAD: Duration = Duration::from_secs(1);
+const REREAD: Duration = Duration::from_millis(100);
 /// The operator's signature under the list.
 const JWS_SETTING: &str = "sealing_keys_jws";
 
@@ -136,7 +136,9 @@ impl SealingKeys {
         let known = self.known();
         let is_new = |key: &Arc<LiveKey>| key.stored.kem == kem.id() && key.stored.not_before > due;
         if !known.keys.values().any(is_new) {
-            self.make(kem, now, Some(due), "system", "it was due").await?;
+            // Clients whose clock is behind may use it at once.
+            let begin = now.plus_secs(-SKEW_SECS);
+            self.make(kem, begin, Some(due), "system", "it was due").await?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ mod kek;
 mod keytest;
 mod lifecycle;
 mod openapi;
+mod sealed;
 mod session;
 mod sidecar;
 mod statements;
