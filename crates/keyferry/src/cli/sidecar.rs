@@ -58,6 +58,7 @@ impl Sidecar {
         logs::of_panics();
         let port = port_of(&self.gateway)?;
         let token = secret::from_file(&self.token_file).context("--token-file")?;
+        let operator = self.signed_by.as_deref().map(super::seal::operator).transpose()?;
         let own = rustix::process::geteuid().as_raw();
         let policy = Policy::new(&self.allow_uid, &self.allow_gid, own);
         let path = std::path::absolute(&self.socket).context("--socket")?;
@@ -66,7 +67,7 @@ impl Sidecar {
         let control = Control {
             gateway: self.gateway,
             token,
-            operator: self.signed_by.as_deref().map(super::seal::operator).transpose()?,
+            operator,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         };

@@ -15,6 +15,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use keyferry_envelope::Entropy;
@@ -25,6 +26,10 @@ use rustix::{
 };
 
 use super::{acl, policy::Policy};
+
+/// How often the folder's lock is asked for, and how long apart.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -92,8 +97,7 @@ pub fn bind(path: &Path, policy: &Policy, entropy: &dyn Entropy) -> Result<Socke
     let unusable = |error| SocketError::Folder(parent.clone(), error);
     let folder = open(&parent, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| unusable(error.into()))?;
-    // One at a time: between looking and moving no other sidecar may look.
-    flock(&folder, FlockOperation::LockExclusive).map_err(|error| unusable(error.into()))?;
+    lock(&folder).map_err(unusable)?;
     let free = is_free(&folder, name, path)?;
     let (listener, hidden) = make_hidden(&folder, policy, entropy, path)?;
     let moved = if free {
@@ -112,6 +116,18 @@ pub fn bind(path: &Path, policy: &Policy, entropy: &dyn Entropy) -> Result<Socke
     let meta = fs::symlink_metadata(within(&folder, name))
         .map_err(|error| SocketError::Io(path.to_owned(), error))?;
     Ok(Socket { listener, place: Place { path: parent.join(name), identity: identity(&meta) } })
+}
+
+/// One at a time: between looking and moving no other sidecar may look. Whoever may read the folder
+/// can hold this lock, so it is not waited for without an end.
+fn lock(folder: &OwnedFd) -> io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match flock(folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            taken => return Ok(taken?),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds it locked"))
 }
 
 /// The folder by its true path. Neither it nor any above it may be changed by others, but for

@@ -78,7 +78,26 @@ impl Home {
 pub struct Running {
     pub child: Child,
     pub url: String,
-    _lines: BufReader<std::process::ChildStderr>,
+    lines: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    /// Reads what it says until it says where it listens.
+    fn wait_until_started(&mut self) {
+        let mut said = String::new();
+        loop {
+            let begin = said.len();
+            let more = self.lines.read_line(&mut said).expect("text");
+            assert!(more > 0, "it does not start: {said}");
+            if let Ok(line) = serde_json::from_str::<Value>(&said[begin..])
+                && line["event"] == "started"
+            {
+                let listeners = line["listeners"].as_str().expect("listeners");
+                listeners.trim_matches(['[', ']', '"']).clone_into(&mut self.url);
+                return;
+            }
+        }
+    }
 }
 
 impl Drop for Running {
@@ -91,20 +110,10 @@ impl Drop for Running {
 /// Starts a gateway and waits until it says where it listens.
 pub fn start(command: &mut Command) -> Running {
     let mut child = command.spawn().expect("it starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("piped"));
-    let mut said = String::new();
-    loop {
-        let begin = said.len();
-        if lines.read_line(&mut said).expect("text") == 0 {
-            panic!("it does not start: {said}");
-        }
-        if let Ok(line) = serde_json::from_str::<Value>(&said[begin..])
-            && line["event"] == "started"
-        {
-            let url = line["listeners"].as_str().expect("listeners").trim_matches(['[', ']', '"']).to_owned();
-            return Running { child, url, _lines: lines };
-        }
-    }
+    let lines = BufReader::new(child.stderr.take().expect("piped"));
+    let mut running = Running { child, url: String::new(), lines };
+    running.wait_until_started();
+    running
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -24,6 +24,7 @@ mod openapi;
 mod sealed;
 mod secrecy;
 mod session;
+mod sidecar;
 mod statements;
 mod stream;
 mod tenants;

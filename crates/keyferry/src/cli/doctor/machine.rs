@@ -1,5 +1,6 @@
 //! The machine and its kernel.
 
+use keyferry_secretmem::{Backend, probe};
 use rustix::process::{Resource, getrlimit};
 
 use super::{
@@ -20,7 +21,7 @@ pub(super) fn look() -> Vec<Check> {
             checks.push(Check::no("landlock", error.to_string(), advice));
         }
     }
-    checks.extend([locked_memory(), swap("swap", Swap::of("self")), attaching()]);
+    checks.extend([locked_memory(), secret_memory(), swap("swap", Swap::of("self")), attaching()]);
     checks
 }
 
@@ -65,6 +66,26 @@ fn locked_memory() -> Check {
         return Check::ok("locked_memory", found);
     }
     Check::warn("locked_memory", found, "Set LimitMEMLOCK=8M in the unit, or `ulimit -l 8192`.")
+}
+
+/// Where a gateway on this machine can keep its keys.
+fn secret_memory() -> Check {
+    const NAME: &str = "secret_memory";
+    if probe(Backend::MemfdSecret).is_ok() {
+        return Check::ok(NAME, "tried out: memfd_secret, which not even root reads");
+    }
+    if probe(Backend::Locked).is_ok() {
+        return Check::warn(
+            NAME,
+            "tried out: locked pages, which root can read; the kernel offers no memfd_secret",
+            "Use Linux 6.5 or newer with CONFIG_SECRETMEM, or the kernel's parameter `secretmem.enable=1`.",
+        );
+    }
+    Check::no(
+        NAME,
+        "no memory can be locked: keys lie on the heap, and may be swapped out",
+        "Set LimitMEMLOCK=8M in the unit, and let memfd_secret(2) and mlock(2) through.",
+    )
 }
 
 pub(super) fn swap(name: &'static str, swap: Swap) -> Check {

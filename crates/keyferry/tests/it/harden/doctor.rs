@@ -44,7 +44,12 @@ fn it_finds_the_running_gateway_and_sees_that_it_is_hardened() {
     {
         assert_ne!(status(&said, name), "no", "{}", check(&said, name));
     }
-    assert_eq!(status(&said, "core_dumps"), "ok");
+    for name in ["core_dumps", "no_new_privs", "syscalls", "seccomp"] {
+        assert_eq!(status(&said, name), "ok", "{said}");
+    }
+    assert!(
+        check(&said, "secret_memory")["found"].as_str().is_some_and(|found| found.starts_with("tried out"))
+    );
     assert!(check(&said, "database")["found"].as_str().is_some_and(|found| found.contains("audit log has")));
     // Who may look into the process sees the token.
     let mut as_root = Command::new(env!("CARGO_BIN_EXE_keyferry"));
