@@ -18,7 +18,9 @@ use tokio::{
 };
 
 use self::moto::Moto;
-use crate::{CONTEXT, another_context_is_refused, key, renewing_keeps_the_key, what_was_wrapped_unwraps};
+use crate::suite::{
+    CONTEXT, another_context_is_refused, key, renewing_keeps_the_key, what_was_wrapped_unwraps,
+};
 
 fn config(endpoint: &str, key_id: &str) -> AwsConfig {
     AwsConfig {

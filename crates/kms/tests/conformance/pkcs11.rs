@@ -17,7 +17,7 @@ use keyferry_kms::{
 };
 
 use self::softhsm::{PIN, on_a_token};
-use crate::{CONTEXT, conforms, key};
+use crate::suite::{CONTEXT, conforms, key};
 
 fn root(config: &Pkcs11Config) -> Arc<dyn Root> {
     Arc::new(Pkcs11::new(config, Arc::new(SystemEntropy)).expect("a root"))
@@ -35,7 +35,7 @@ fn a_hardware_key_conforms() {
     on_a_token("a_hardware_key_conforms", async |hsm| {
         let root = root(&hsm.with_key("kek"));
         assert_eq!(root.id(), "pkcs11:keyferry/kek");
-        conforms(root).await;
+        conforms(&*root).await;
     });
 }
 
