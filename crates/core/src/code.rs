@@ -11,6 +11,12 @@ pub enum Code {
     UnknownOperation,
     /// 400: the body is not the one the token was made for.
     HashMismatch,
+    /// 400: a key that came encrypted does not open; nothing says which part was wrong.
+    DecryptionFailed,
+    /// 400: no sealing key of this id is live.
+    SealingKeyUnknown,
+    /// 400: a sealed key's time is too far from ours.
+    SealStale,
     /// 401: no token, or one that is not accepted.
     Unauthorized,
     /// 403: a good token that may not do this.
@@ -47,6 +53,8 @@ pub enum Code {
     DnsFailed,
     /// 503: a part of the gateway is away.
     ServiceUnavailable,
+    /// 503: the root failed too often and is not asked for a while.
+    KmsCircuitOpen,
     /// 504: the provider did not answer in time.
     UpstreamTimeout,
 }
@@ -59,6 +67,9 @@ impl Code {
             Self::UnknownProvider => "BYOK_UNKNOWN_PROVIDER",
             Self::UnknownOperation => "BYOK_UNKNOWN_OPERATION",
             Self::HashMismatch => "BYOK_HASH_MISMATCH",
+            Self::DecryptionFailed => "BYOK_DECRYPTION_FAILED",
+            Self::SealingKeyUnknown => "BYOK_SEALING_KEY_UNKNOWN",
+            Self::SealStale => "BYOK_SEAL_STALE",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::ModelNotAllowed => "MODEL_NOT_ALLOWED",
@@ -77,6 +88,7 @@ impl Code {
             Self::RedirectRejected => "BYOK_REDIRECT_REJECTED",
             Self::DnsFailed => "BYOK_DNS_FAILED",
             Self::ServiceUnavailable => "BYOK_SERVICE_UNAVAILABLE",
+            Self::KmsCircuitOpen => "KMS_CIRCUIT_OPEN",
             Self::UpstreamTimeout => "BYOK_UPSTREAM_TIMEOUT",
         }
     }
@@ -84,7 +96,13 @@ impl Code {
     /// The HTTP status it is answered with.
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidRequest | Self::UnknownProvider | Self::UnknownOperation | Self::HashMismatch => 400,
+            Self::InvalidRequest
+            | Self::UnknownProvider
+            | Self::UnknownOperation
+            | Self::HashMismatch
+            | Self::DecryptionFailed
+            | Self::SealingKeyUnknown
+            | Self::SealStale => 400,
             Self::Unauthorized => 401,
             Self::Forbidden | Self::ModelNotAllowed | Self::SsrfBlocked | Self::NotEligible => 403,
             Self::NotFound | Self::Disabled | Self::KeyNotFound => 404,
@@ -92,17 +110,20 @@ impl Code {
             Self::RequestTooLarge => 413,
             Self::RateLimited | Self::QuotaExceeded => 429,
             Self::UpstreamError | Self::ResponseTooLarge | Self::RedirectRejected | Self::DnsFailed => 502,
-            Self::ServiceUnavailable => 503,
+            Self::ServiceUnavailable | Self::KmsCircuitOpen => 503,
             Self::UpstreamTimeout => 504,
         }
     }
 
     /// Every code, in the order of their status.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidRequest,
         Self::UnknownProvider,
         Self::UnknownOperation,
         Self::HashMismatch,
+        Self::DecryptionFailed,
+        Self::SealingKeyUnknown,
+        Self::SealStale,
         Self::Unauthorized,
         Self::Forbidden,
         Self::ModelNotAllowed,
@@ -121,6 +142,7 @@ impl Code {
         Self::RedirectRejected,
         Self::DnsFailed,
         Self::ServiceUnavailable,
+        Self::KmsCircuitOpen,
         Self::UpstreamTimeout,
     ];
 }

@@ -7,6 +7,7 @@ use crate::{
     id::{CredentialId, ProviderId, TenantId},
     time::Timestamp,
     verdict::KeyStatus,
+    wrapped::WrappedKey,
 };
 
 /// The label of a key that was stored without one.
@@ -81,5 +82,39 @@ pub struct SealedCredential {
     /// The upstream origin it was stored for; part of what it is bound to.
     pub origin: String,
     /// The sealed key.
+    pub sealed: Sealed,
+    /// The KEK that wraps its DEK; `None` if the store has lost it.
+    pub kek: Option<WrappedKey>,
+}
+
+/// A version of a credential that lies under a KEK that was replaced.
+#[derive(Debug)]
+pub struct VersionToMove {
+    /// Whose.
+    pub tenant: TenantId,
+    /// For which provider.
+    pub provider: ProviderId,
+    /// Which credential.
+    pub credential: CredentialId,
+    /// Which version.
+    pub version: u32,
+    /// The origin it is bound to.
+    pub origin: String,
+    /// The sealed key.
+    pub sealed: Sealed,
+    /// The KEK that wraps its DEK.
+    pub kek: WrappedKey,
+}
+
+/// A version under its new KEK.
+#[derive(Debug)]
+pub struct MovedVersion {
+    /// Which credential.
+    pub credential: CredentialId,
+    /// Which version.
+    pub version: u32,
+    /// What must still stand there.
+    pub old_wrapped_dek: Vec<u8>,
+    /// What takes its place.
     pub sealed: Sealed,
 }

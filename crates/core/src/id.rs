@@ -103,7 +103,7 @@ impl RequestId {
 
 /// Crockford's base 32 of 48 bits of milliseconds and 80 random bits: 26 characters that sort by
 /// time (the ULID layout), in lower case.
-fn make(prefix: &str, now: Timestamp, entropy: &dyn Entropy) -> String {
+pub(crate) fn make(prefix: &str, now: Timestamp, entropy: &dyn Entropy) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bytes = [0u8; 16];
     entropy.fill(&mut bytes[6..]);

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`id`], [`time`], [`clock`] | names, instants and where they come from |
 //! | [`tenant`], [`token`], [`issuer`], [`credential`] | what the control plane manages |
+//! | [`wrapped`] | keys under a root, as they are stored |
+//! | [`sealing`] | keys that clients seal to: stored, published, and used |
 //! | [`provider`], [`operation`], [`headers`] | which host, path, method and header a request may reach |
 //! | [`net`] | the address guard and the canonical-URL rule |
 //! | [`breaker`] | when to stop asking something that fails |
@@ -11,7 +13,6 @@
 //! | [`body`], [`meter`], [`usage`], [`record`] | what a request asked for and what it consumed |
 //! | [`mask`], [`verdict`], [`dialect`] | reading what providers answer |
 //! | [`audit`] | the hash-chained log of every key operation |
-//! | [`sealing`] | the published list of keys that clients seal to |
 //! | [`code`] | the closed list of error codes |
 //! | [`port`] | what a storage or counter backend must do |
 #![forbid(unsafe_code)]
@@ -41,3 +42,4 @@ pub mod time;
 pub mod token;
 pub mod usage;
 pub mod verdict;
+pub mod wrapped;

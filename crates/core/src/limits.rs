@@ -29,6 +29,19 @@ impl Rate {
         }
     }
 
+    /// Whether this lets more pass than a limit does, in the long run or at once.
+    pub fn exceeds(self, limit: Self) -> bool {
+        match (self, limit) {
+            (_, Self::Unlimited) => false,
+            (Self::Unlimited, _) => true,
+            (Self::Per { count, per_millis }, Self::Per { count: most, per_millis: in_millis }) => {
+                let faster =
+                    u128::from(count) * u128::from(in_millis) > u128::from(most) * u128::from(per_millis);
+                faster || self.burst() > limit.burst()
+            }
+        }
+    }
+
     /// How many requests may come at once.
     pub fn burst(self) -> u32 {
         match self {
@@ -126,6 +139,25 @@ pub struct RateLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_exceeds_another_in_the_long_run_or_at_once() {
+        let rate = |text: &str| text.parse::<Rate>().expect("valid");
+        for (one, other, expected) in [
+            ("10/s", "10/s", false),
+            ("11/s", "10/s", true),
+            ("1/s", "10/s", false),
+            ("10/min", "10/s", false),
+            ("11/min", "10/s", true),
+            ("10/s", "600/min", false),
+            ("11/s", "600/min", true),
+            ("unlimited", "10/s", true),
+            ("10000000/s", "unlimited", false),
+            ("unlimited", "unlimited", false),
+        ] {
+            assert_eq!(rate(one).exceeds(rate(other)), expected, "{one} and {other}");
+        }
+    }
 
     #[test]
     fn rates_read_and_print_alike() {

@@ -16,6 +16,10 @@ pub enum KeyMode {
     Held,
     /// Sent with the request.
     Carried,
+    /// Sent with the request, encrypted under a key beside it.
+    Session,
+    /// Sent with the request, sealed to the gateway.
+    Sealed,
 }
 
 impl KeyMode {
@@ -24,6 +28,8 @@ impl KeyMode {
         match self {
             Self::Held => "held",
             Self::Carried => "carried",
+            Self::Session => "session",
+            Self::Sealed => "sealed",
         }
     }
 }

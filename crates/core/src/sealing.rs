@@ -1,11 +1,14 @@
 //! The list of public keys that clients seal to: what is published and signed, and what a client makes of it. It must
 //! never take a key out of a list whose signature was asked for and does not hold.
 
+mod stored;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use keyferry_envelope::{Kem, Kid, SealingPublicKey, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+pub use stored::{SKEW_SECS, SealClaim, StoredSealingKey};
 
 /// Bytes of the longest list that is read.
 const MAX_LEN: usize = 64 * 1024;
@@ -100,6 +103,12 @@ impl SealingKeyList {
             .and_then(|json| serde_json::from_slice(json).ok())
             .ok_or(ListRefused::Malformed)?;
         if list.keys.len() > MAX_KEYS { Err(ListRefused::Malformed) } else { Ok(list) }
+    }
+
+    /// The list that a JWS says it is of, whoever signed it.
+    pub fn payload_of(jws: &str) -> Option<Self> {
+        let payload = jws.split('.').nth(1)?;
+        Self::parse(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
     }
 
     /// Reads a list out of what [`sign`](Self::sign) made of it.

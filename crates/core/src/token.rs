@@ -6,6 +6,7 @@
 
 use aws_lc_rs::{constant_time, digest};
 use keyferry_envelope::{Entropy, SecretBytes};
+use keyferry_secretmem::scrubbed;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -92,7 +93,7 @@ impl TokenHash {
     /// The hash of any other secret that is compared whole, such as the operator's token.
     pub fn of(secret: &[u8]) -> Self {
         let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, secret).as_ref());
+        scrubbed(|| hash.copy_from_slice(digest::digest(&digest::SHA256, secret).as_ref()));
         Self(hash)
     }
 
@@ -172,11 +173,13 @@ fn random_text(entropy: &dyn Entropy, len: usize) -> Vec<u8> {
 
 /// Six characters over id and secret. Against typing errors only: it protects nothing.
 fn checksum(id: &[u8], secret: &[u8]) -> [u8; CHECK_LEN] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(b"keyferry token checksum");
-    context.update(id);
-    context.update(secret);
-    let sum = context.finish();
+    let sum = scrubbed(|| {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"keyferry token checksum");
+        context.update(id);
+        context.update(secret);
+        context.finish()
+    });
     let mut check = [0; CHECK_LEN];
     for (slot, byte) in check.iter_mut().zip(sum.as_ref()) {
         *slot = ALPHABET[usize::from(byte % 62)];

@@ -136,7 +136,7 @@ fn unpad(padded: &SecretBytes) -> Result<ApiKey, OpenError> {
     if bytes[end] != 0x80 || bytes.len() != (end + 1).next_multiple_of(PADDING) {
         return Err(OpenError::OPAQUE);
     }
-    ApiKey::parse(SecretBytes::new(bytes[..end].to_vec())).map_err(|_| OpenError::OPAQUE)
+    ApiKey::parse(SecretBytes::copy_of(&bytes[..end])).map_err(|_| OpenError::OPAQUE)
 }
 
 #[cfg(test)]

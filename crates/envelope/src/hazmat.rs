@@ -1,5 +1,8 @@
 //! Makes the only calls of AES-GCM, HKDF and HMAC in the workspace, and those of key agreement and of this crate's
 //! signatures. It must never choose a key, a nonce or a context; that is the business of its callers.
+//!
+//! Every call that sees a secret runs in [`scrubbed`]: what the library leaves on the stack (round keys, message
+//! schedules, padded HMAC keys) is overwritten before the call returns.
 
 pub(crate) mod agreement;
 pub(crate) mod ed25519;
@@ -9,6 +12,7 @@ mod tests;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac};
+use keyferry_secretmem::scrubbed;
 
 use crate::error::CryptoFailure;
 use crate::secret::SecretBytes;
@@ -32,16 +36,18 @@ pub(crate) fn aes256gcm_seal(
     let mut sealed = vec![0; plaintext.len() + TAG_LEN];
     let (ciphertext, tag) = sealed.split_at_mut(plaintext.len());
     // Out of place: the plaintext never enters a buffer that this crate does not wipe.
-    aes256gcm_key(key)?
-        .seal_out_of_place_scatter(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(aad),
-            plaintext,
-            ciphertext,
-            &[],
-            tag,
-        )
-        .map_err(|_| CryptoFailure)?;
+    scrubbed(|| {
+        aes256gcm_key(key)?
+            .seal_out_of_place_scatter(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(aad),
+                plaintext,
+                ciphertext,
+                &[],
+                tag,
+            )
+            .map_err(|_| CryptoFailure)
+    })?;
     Ok(sealed)
 }
 
@@ -56,20 +62,22 @@ pub(crate) fn aes256gcm_open(
     sealed: &[u8],
 ) -> Result<SecretBytes, CryptoFailure> {
     let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(CryptoFailure)?;
-    let key = aes256gcm_key(key)?;
     SecretBytes::try_init(ciphertext.len(), |plaintext| {
-        key.open_separate_gather(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(aad),
-            ciphertext,
-            tag,
-            plaintext,
-        )
-        .map_err(|_| CryptoFailure)
+        scrubbed(|| {
+            aes256gcm_key(key)?
+                .open_separate_gather(
+                    Nonce::assume_unique_for_key(nonce),
+                    Aad::from(aad),
+                    ciphertext,
+                    tag,
+                    plaintext,
+                )
+                .map_err(|_| CryptoFailure)
+        })
     })
 }
 
-/// The expanded key. aws-lc wipes it when it is freed.
+/// The expanded key: in aws-lc's own heap, which wipes what is freed. It must not leave [`scrubbed`].
 fn aes256gcm_key(key: &SecretBytes) -> Result<LessSafeKey, CryptoFailure> {
     UnboundKey::new(&AES_256_GCM, key.expose()).map(LessSafeKey::new).map_err(|_| CryptoFailure)
 }
@@ -84,11 +92,13 @@ pub(crate) fn hkdf_sha256(
     info: &[u8],
     okm: &mut [u8],
 ) -> Result<(), CryptoFailure> {
-    hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
-        .extract(ikm.expose())
-        .expand(&[info], OutputLen(okm.len()))
-        .and_then(|output| output.fill(okm))
-        .map_err(|_| CryptoFailure)
+    scrubbed(|| {
+        hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
+            .extract(ikm.expose())
+            .expand(&[info], OutputLen(okm.len()))
+            .and_then(|output| output.fill(okm))
+            .map_err(|_| CryptoFailure)
+    })
 }
 
 /// HKDF-SHA-256 to a 32-byte key that no caller sees outside a [`SecretBytes`].
@@ -111,11 +121,13 @@ impl hkdf::KeyType for OutputLen {
 
 /// HMAC-SHA-256 (RFC 2104) over the concatenation of `chunks`. Callers make the concatenation unambiguous.
 pub(crate) fn hmac_sha256<'a>(key: &SecretBytes, chunks: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
-    for chunk in chunks {
-        context.update(chunk);
-    }
     let mut tag = [0; 32];
-    tag.copy_from_slice(context.sign().as_ref());
+    scrubbed(|| {
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
+        for chunk in chunks {
+            context.update(chunk);
+        }
+        tag.copy_from_slice(context.sign().as_ref());
+    });
     tag
 }

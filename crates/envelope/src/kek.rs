@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use keyferry_secretmem::scrubbed;
+
 use crate::context::{Context, Purpose};
 use crate::entropy::Entropy;
 use crate::error::{CryptoFailure, OpenError};
@@ -87,7 +89,7 @@ impl TenantKek {
 impl Dek {
     /// Draws a fresh DEK.
     pub(crate) fn generate(entropy: &dyn Entropy) -> Self {
-        Self(SecretBytes::init(KEY_LEN, |dek| entropy.fill(dek)))
+        Self(SecretBytes::init(KEY_LEN, |dek| scrubbed(|| entropy.fill(dek))))
     }
 
     /// The key material of the record layer.

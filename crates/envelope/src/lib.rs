@@ -12,6 +12,7 @@
 //! | `sealing`, `sealed_key` | keys that clients seal to, and what they send |
 //! | `signed` | the operator's signature under the list of these keys |
 //! | `hpke` | hybrid public-key encryption (private but for [`Kem`]) |
+//! | `session` | opens keys that clients sealed under keys of their own |
 //! | `layer`, `wire`, `cbor` | the committing seal, its COSE container, its byte encoding (private) |
 //! | `hazmat` | the only calls of the cryptographic library (private) |
 //!
@@ -37,6 +38,7 @@ mod sealed_key;
 mod sealing;
 mod secret;
 mod service;
+mod session;
 mod signed;
 mod wire;
 
@@ -53,4 +55,5 @@ pub use sealed_key::{SEAL_NONCE_LEN, SealFor, SealPurpose, SealedKey, seal_key};
 pub use sealing::{Kid, SealingKey, SealingPublicKey};
 pub use secret::SecretBytes;
 pub use service::ServiceSecret;
+pub use session::open_session;
 pub use signed::{SigningKey, VerifyingKey};

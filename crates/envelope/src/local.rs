@@ -1,6 +1,7 @@
 //! Wraps keys under a root that is a file. It must never hand out the root itself, except as the one line of that file.
 
 use coset::cbor::Value;
+use keyferry_secretmem::scrubbed;
 
 use crate::cbor;
 use crate::context::{FORMAT, KeyContext, Purpose};
@@ -47,7 +48,7 @@ impl LocalRoot {
     ///
     /// If `entropy` repeats one byte 32 times, which a working source does once in 2^248 draws.
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        let root = SecretBytes::init(KEY_LEN, |bytes| entropy.fill(bytes));
+        let root = SecretBytes::init(KEY_LEN, |bytes| scrubbed(|| entropy.fill(bytes)));
         assert!(!is_constant(&root), "the entropy source is broken");
         Self(root)
     }

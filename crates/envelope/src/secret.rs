@@ -1,40 +1,45 @@
-//! Holds secret bytes on the heap and wipes them on drop. It must never print, clone, serialise or compare them in
+//! Holds secret bytes in locked memory and wipes them on drop. It must never print, clone, serialise or compare them in
 //! variable time.
 
+use keyferry_secretmem::LockedBytes;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
-/// Secret bytes: wiped on drop; no `Debug`, no `Display`, no `Clone`, no `PartialEq`.
+/// Secret bytes: in locked memory, wiped on drop; no `Debug`, no `Display`, no `Clone`, no `PartialEq`.
 ///
-/// [`expose`](Self::expose) is the only way to the bytes, so that where they live (today the heap) can change without a
-/// caller noticing, and so that every use of a secret is found by searching for one word.
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
+/// [`expose`](Self::expose) is the only way to the bytes, so that where they live can change without a caller noticing,
+/// and so that every use of a secret is found by searching for one word.
+pub struct SecretBytes(LockedBytes);
 
 impl SecretBytes {
-    /// Takes ownership of `bytes`. The whole allocation, spare capacity included, is wiped on drop.
+    /// Moves `bytes` into locked memory and wipes the whole allocation they came in, spare capacity included.
     ///
-    /// What the caller copied or reallocated before is the caller's to wipe: read into a `Vec` of the right capacity.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+    /// What the caller copied or reallocated before is the caller's to wipe: read into a `Vec` of the right capacity, or
+    /// better straight into [`init`](Self::init).
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        let secret = Self::copy_of(&bytes);
+        bytes.zeroize();
+        secret
     }
 
-    /// Allocates `len` zero bytes and lets `fill` write over them in place, so that no second copy exists.
+    /// Copies `bytes` into locked memory. The original is the caller's to wipe.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Self(LockedBytes::copy_of(bytes))
+    }
+
+    /// Takes room for `len` bytes, all zero, and lets `fill` write over them in place, so that no second copy exists.
     pub fn init(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
-        let mut secret = Self::new(vec![0; len]);
-        fill(&mut secret.0);
-        secret
+        Self(LockedBytes::new(len, fill))
     }
 
     /// Like [`init`](Self::init); if `fill` fails, what it wrote is wiped.
     pub fn try_init<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
-        let mut secret = Self::new(vec![0; len]);
-        fill(&mut secret.0)?;
-        Ok(secret)
+        Ok(Self(LockedBytes::try_new(len, fill)?))
     }
 
     /// The bytes. Do not copy them into anything that is not wiped.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        self.0.expose()
     }
 
     /// Compares without a data-dependent branch. The time depends on the lengths only.

@@ -9,6 +9,8 @@
 //! | [`upstream`] | the one way out: dial, prove the name, put the key in |
 //! | [`admin`] | the control plane, one file an operation |
 //! | [`custody`] | who may seal and who may open |
+//! | [`harden`] | what the process takes from others and from itself |
+//! | [`sidecar`] | a socket beside an application, which takes keys and seals them |
 //! | [`config`], [`cli`], [`telemetry`] | around it |
 #![forbid(unsafe_code)]
 
@@ -20,6 +22,7 @@ pub mod gateway;
 pub mod harden;
 pub mod http;
 pub mod lifecycle;
+pub mod sidecar;
 pub mod single;
 pub mod start;
 pub mod telemetry;

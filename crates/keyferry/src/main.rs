@@ -2,6 +2,12 @@
 
 use std::process::ExitCode;
 
+use keyferry_secretmem::WipingHeap;
+
+/// Whatever any library frees is overwritten: see `docs/memory.md`.
+#[global_allocator]
+static HEAP: WipingHeap = WipingHeap;
+
 fn main() -> ExitCode {
     keyferry::cli::run()
 }

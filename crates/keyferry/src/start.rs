@@ -8,6 +8,7 @@ use std::{
 };
 
 use keyferry_core::{
+    audit::AuditChain,
     clock::Clock,
     port::{
         counter::Counters,
@@ -22,7 +23,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::{
     admin::{self, AdminState},
     config::Config,
-    custody::{Custody, RootError, load_root},
+    custody::{self, Ground, Making, RootsError, ServiceSecretError, open_or_make, open_roots},
     gateway::{self, Gateway, KeyTest, Recorder},
     http::{self, App, BindError, Health},
     lifecycle::Running,
@@ -32,8 +33,6 @@ use crate::{
 
 /// The name under which the hash of the operator's token is kept.
 const OPERATOR_SETTING: &str = "operator_token_sha256";
-/// The name under which a value is kept that only the right master secret can make.
-const ROOT_SETTING: &str = "master_secret_check";
 /// The shortest operator token that is taken from the environment.
 const MIN_OPERATOR_TOKEN: usize = 16;
 
@@ -43,18 +42,15 @@ pub enum StartError {
     /// The data folder cannot be made.
     #[error("data_dir: {0} cannot be used")]
     DataDir(String, #[source] std::io::Error),
-    /// The master secret cannot be used.
-    #[error("kms")]
-    Root(#[from] RootError),
+    /// A root cannot be used.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// Another gateway serves the store.
     #[error(transparent)]
     NotAlone(#[from] NotAlone),
-    /// The master secret is another one than the store was made with.
-    #[error(
-        "kms: this master secret is not the one this store was made with. Bring the right one back: \
-         with this one no stored key opens, and the audit log would break"
-    )]
-    ForeignRoot,
+    /// The store's own secret cannot be opened.
+    #[error(transparent)]
+    Service(#[from] ServiceSecretError),
     /// The database cannot be used.
     #[error("storage")]
     Store(#[from] StoreError),
@@ -93,14 +89,28 @@ pub struct Started {
 pub async fn start(config: Config, around: Surroundings) -> Result<Started, StartError> {
     let Surroundings { clock, entropy, operator_token, metrics } = around;
     warn_of(&config);
+    tell_of_memory();
     make_folder(&config)?;
 
     let alone = single::alone(&config.database)?;
-    let root = load_root(&config.master_secret, &config.database, &*entropy)?;
-    let custody = Custody::new(root, Arc::clone(&entropy));
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database, custody.chain).await?);
-    if store.init_setting(ROOT_SETTING, &custody.root_check).await? != custody.root_check {
-        return Err(StartError::ForeignRoot);
+    let (keyring, root_chores) =
+        open_roots(&config.kms, &config.database, Making::Allowed, &clock, &entropy)?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database).await?);
+    let service = open_or_make(&*store, &keyring, clock.now(), &*entropy).await?;
+    store.open_audit(AuditChain::new(service.audit_key())).await?;
+    let ground = Ground {
+        keyring: Arc::new(keyring),
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    };
+    let keyring = Arc::clone(&ground.keyring);
+    let (vault, unsealer) = custody::for_gateway(&ground, service);
+    let unsealing = config.sealed_max_uses.map(|uses| ground.unsealing(uses));
+    if let Some(unsealing) = &unsealing
+        && let Err(error) = unsealing.keys().maintain().await
+    {
+        tracing::error!(event = "sealing_keys_not_kept", %error);
     }
     let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::default());
     let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
@@ -117,7 +127,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         providers: Arc::clone(&providers),
         store: Arc::clone(&store),
         counters: Arc::clone(&counters),
-        unsealer: custody.unsealer,
+        unsealer,
+        unsealing: unsealing.clone(),
         upstream: Arc::clone(&upstream),
         recorder,
         replay_memory_lost_at,
@@ -129,11 +140,17 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         counters: Arc::clone(&counters),
         providers,
         policy: config.policy,
-        vault: custody.vault,
+        vault,
+        unsealing: unsealing.clone(),
         key_test: KeyTest::new(Arc::clone(&gateway)),
         operators,
     });
-    let health = Arc::new(Health { store: Arc::clone(&store), counters, draining: AtomicBool::new(false) });
+    let health = Arc::new(Health {
+        store: Arc::clone(&store),
+        counters,
+        keyring: Arc::clone(&keyring),
+        draining: AtomicBool::new(false),
+    });
     let stalls = tokio::spawn(gateway.watch_stalls());
     let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics });
 
@@ -141,7 +158,14 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     for (index, listener) in config.listeners.iter().enumerate() {
         bound.push(http::bind(index, listener).await?);
     }
-    let chores = vec![stalls, tokio::spawn(upstream.sweep()), tokio::spawn(destroy_overlapped(store, clock))];
+    let mut chores = vec![
+        stalls,
+        tokio::spawn(upstream.sweep()),
+        tokio::spawn(keyring.sweep()),
+        tokio::spawn(destroy_overlapped(store, clock)),
+    ];
+    chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
+    chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
 }
 
@@ -154,7 +178,21 @@ fn warn_of(config: &Config) {
     }
 }
 
-fn make_folder(config: &Config) -> Result<(), StartError> {
+/// Says where secrets lie, and warns when they may be swapped out or dumped.
+fn tell_of_memory() {
+    let backend = keyferry_secretmem::backend();
+    if backend == keyferry_secretmem::Backend::Heap {
+        tracing::warn!(
+            event = "secrets_not_locked",
+            "the kernel gives no locked memory: secrets lie on the heap. Raise RLIMIT_MEMLOCK"
+        );
+    } else {
+        tracing::info!(event = "secrets_locked", backend = backend.as_str());
+    }
+}
+
+/// Makes the data folder, if it is not there.
+pub fn make_folder(config: &Config) -> Result<(), StartError> {
     let folder = &config.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -2,10 +2,18 @@
 //!
 //! | module | the root is |
 //! |---|---|
+//! | [`aws`] | a key in AWS KMS |
 //! | [`local`] | a master secret in a file |
+//! | [`vault`] | a key of Transit, in HashiCorp Vault or OpenBao |
+//! | [`pkcs11`] | a key in a hardware module |
 #![forbid(unsafe_code)]
 
+pub mod aws;
 mod config;
+mod http;
 pub mod local;
+pub mod pkcs11;
+pub mod vault;
 
 pub use config::{AwsConfig, Pkcs11Config, VaultConfig};
+pub use http::{EndpointError, port_of};

@@ -39,6 +39,42 @@ pub struct Policy {
     pub daily_quota: u64,
     /// The rates.
     pub rates: RateLimits,
+    /// Whether keys may come encrypted under a key beside them.
+    pub session: bool,
+    /// Whether keys may come sealed to the gateway.
+    pub sealed: bool,
+}
+
+impl Policy {
+    fn accepts(&self, brought: Brought) -> bool {
+        match brought {
+            Brought::Carried => self.carried,
+            Brought::Session => self.session,
+            Brought::Sealed => self.sealed,
+        }
+    }
+}
+
+/// In which way a key came with its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brought {
+    /// In plain text.
+    Carried,
+    /// Encrypted under a key beside it.
+    Session,
+    /// Sealed to the gateway.
+    Sealed,
+}
+
+impl Brought {
+    /// The mode, for receipts and rows.
+    pub const fn mode(self) -> KeyMode {
+        match self {
+            Self::Carried => KeyMode::Carried,
+            Self::Session => KeyMode::Session,
+            Self::Sealed => KeyMode::Sealed,
+        }
+    }
 }
 
 /// What is asked for.
@@ -50,15 +86,15 @@ pub struct Asked<'a> {
     pub model: Option<&'a str>,
     /// Whether it makes the provider work: then a provider picks a model where none is named.
     pub consumes: bool,
-    /// Whether it brings a key of its own.
-    pub carries_key: bool,
+    /// The way in which it brings a key of its own, if it does.
+    pub brings: Option<Brought>,
 }
 
 /// Which key will serve.
 #[derive(Clone)]
 pub enum KeyChoice {
     /// The one that came with the request.
-    Carried,
+    Brought(Brought),
     /// A stored one.
     Held(Arc<SealedCredential>),
 }
@@ -67,7 +103,7 @@ impl KeyChoice {
     /// The mode, for receipts and rows.
     pub fn mode(&self) -> KeyMode {
         match self {
-            Self::Carried => KeyMode::Carried,
+            Self::Brought(brought) => brought.mode(),
             Self::Held(_) => KeyMode::Held,
         }
     }
@@ -139,8 +175,12 @@ fn eligible(
             _ => {}
         }
     }
-    if asked.carries_key {
-        return if policy.carried { Ok(KeyChoice::Carried) } else { Err(Denial::ModeOff("carried")) };
+    if let Some(brought) = asked.brings {
+        return if policy.accepts(brought) {
+            Ok(KeyChoice::Brought(brought))
+        } else {
+            Err(Denial::ModeOff(brought.mode().as_str()))
+        };
     }
     match view.credential_for(asked.provider) {
         Some(_) if !policy.held => Err(Denial::ModeOff("held")),

@@ -4,18 +4,20 @@
 //! is no change without its row, and no row without its change.
 
 use async_trait::async_trait;
-use keyferry_envelope::Sealed;
+use keyferry_envelope::{KeyPurpose, Sealed};
 use serde::Serialize;
 
 use crate::{
-    audit::{AuditDraft, AuditHead, AuditRow},
-    credential::{CredentialSummary, SealedCredential, TestResult},
+    audit::{AuditChain, AuditDraft, AuditHead, AuditRow},
+    credential::{CredentialSummary, MovedVersion, SealedCredential, TestResult, VersionToMove},
     id::{CredentialId, IssuerId, TenantId, TokenId},
     issuer::Issuer,
     record::UsageRecord,
+    sealing::{SealClaim, StoredSealingKey},
     tenant::{Tenant, TenantChange},
     time::Timestamp,
     token::{Token, TokenHash},
+    wrapped::{KekUse, WrappedKey},
 };
 
 /// Why the store did not do it.
@@ -199,8 +201,62 @@ pub trait Store: Send + Sync {
 
     /// A named setting of the installation, such as the hash of the operator's token.
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Writes or removes a setting.
+    async fn put_setting(
+        &self,
+        name: &str,
+        value: Option<&[u8]>,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError>;
     /// Writes a setting unless it is there already; answers what is there now.
     async fn init_setting(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError>;
+
+    /// Opens the audit log, and begins it in a new store. Until then no change can be made that
+    /// needs a row in it.
+    async fn open_audit(&self, chain: AuditChain) -> Result<(), StoreError>;
+
+    /// The key in use of a purpose and an owner.
+    async fn wrapped_key(&self, purpose: KeyPurpose, owner: &str) -> Result<Option<WrappedKey>, StoreError>;
+    /// Adds a key unless its owner has one of its purpose in use; answers the one that is.
+    async fn init_wrapped_key(&self, key: &WrappedKey) -> Result<WrappedKey, StoreError>;
+    /// Puts a key in use and retires the one before, in one transaction.
+    async fn replace_wrapped_key(&self, key: &WrappedKey, audit: AuditDraft) -> Result<(), StoreError>;
+    /// Keys after a position, of any purpose, in use or retired. The position of the first page is 0.
+    async fn wrapped_keys_after(&self, after: i64, limit: u32) -> Result<Vec<(i64, WrappedKey)>, StoreError>;
+    /// Writes a key as another root, or a newer version of the same, wraps it, if the old bytes still
+    /// stand there; answers whether they did.
+    async fn rewrap_key(&self, key: &WrappedKey, old: &[u8]) -> Result<bool, StoreError>;
+    /// Destroys KEKs that were retired before a time and wrap nothing any more; answers how many.
+    async fn destroy_unused_keks(&self, retired_before: Timestamp, now: Timestamp)
+    -> Result<u64, StoreError>;
+    /// How many versions each tenant's KEK wraps.
+    async fn kek_uses(&self) -> Result<Vec<KekUse>, StoreError>;
+    /// Versions under a retired KEK, after a position, in order.
+    async fn versions_to_move(
+        &self,
+        after: Option<(&CredentialId, u32)>,
+        limit: u32,
+    ) -> Result<Vec<VersionToMove>, StoreError>;
+    /// Writes moved versions where the old wrapped DEK still stands; answers for how many it did.
+    async fn move_versions(&self, moved: &[MovedVersion]) -> Result<u64, StoreError>;
+
+    /// Sealing keys, oldest first.
+    async fn sealing_keys(&self) -> Result<Vec<StoredSealingKey>, StoreError>;
+    /// Adds a sealing key, unless one of the same KEM begins later than `unless_after`; answers whether
+    /// it did.
+    async fn create_sealing_key(
+        &self,
+        key: &StoredSealingKey,
+        unless_after: Option<Timestamp>,
+        audit: AuditDraft,
+    ) -> Result<bool, StoreError>;
+    /// Destroys sealing keys that ended before a time; answers how many.
+    async fn destroy_sealing_keys(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
+    /// Uses a sealed key once; answers whether that was allowed. It outlives the process: a sealed key
+    /// is good for minutes, and counters in memory are not.
+    async fn claim_seal(&self, claim: &SealClaim) -> Result<bool, StoreError>;
+    /// Forgets uses of sealed keys that nobody would accept any more.
+    async fn forget_seals(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Adds a tenant.
     async fn create_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError>;

@@ -5,6 +5,7 @@
 mod tests;
 
 use aws_lc_rs::agreement::{self, ECDH_P256, PrivateKey, UnparsedPublicKey, X25519};
+use keyferry_secretmem::scrubbed;
 use subtle::ConstantTimeEq;
 
 use crate::error::CryptoFailure;
@@ -64,7 +65,7 @@ impl Curve {
 
 /// The public key that belongs to `scalar`.
 pub(crate) fn public_key(curve: Curve, scalar: &SecretBytes) -> Result<Vec<u8>, CryptoFailure> {
-    let public = curve.load(scalar)?.compute_public_key().map_err(|_| CryptoFailure)?;
+    let public = scrubbed(|| curve.load(scalar)?.compute_public_key().map_err(|_| CryptoFailure))?;
     Ok(public.as_ref().to_vec())
 }
 
@@ -76,12 +77,14 @@ pub(crate) fn agree(curve: Curve, scalar: &SecretBytes, public: &[u8]) -> Result
     if !curve.is_encoded(public) {
         return Err(CryptoFailure);
     }
-    let private = curve.load(scalar)?;
-    let peer = UnparsedPublicKey::new(private.algorithm(), public);
-    let shared = agreement::agree(&private, peer, CryptoFailure, |shared| {
-        SecretBytes::try_init(SCALAR_LEN, |copy| {
-            copy.copy_from_slice(shared.get(..SCALAR_LEN).ok_or(CryptoFailure)?);
-            Ok(())
+    let shared = scrubbed(|| {
+        let private = curve.load(scalar)?;
+        let peer = UnparsedPublicKey::new(private.algorithm(), public);
+        agreement::agree(&private, peer, CryptoFailure, |shared| {
+            SecretBytes::try_init(SCALAR_LEN, |copy| {
+                copy.copy_from_slice(shared.get(..SCALAR_LEN).ok_or(CryptoFailure)?);
+                Ok(())
+            })
         })
     })?;
     // aws-lc refuses this too; RFC 9180 §7.1.4 makes it our own duty. On P-256 zero is the coordinate of a good point, and

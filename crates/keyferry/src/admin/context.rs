@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use http::{HeaderMap, header, request::Parts};
+use http::request::Parts;
 use keyferry_core::{
     admission::{Caller, Denial, Grant},
     audit::AuditDraft,
@@ -17,7 +17,7 @@ use keyferry_core::{
 use keyferry_envelope::SecretBytes;
 
 use super::{AdminState, problem::Failure};
-use crate::http::{ClientAddr, Problem};
+use crate::http::{ClientAddr, Handed, Problem, Repeated, SecretHeaders, copy};
 
 /// Who asks.
 pub(super) enum Actor {
@@ -34,39 +34,45 @@ pub(super) struct Context {
     pub(super) now: Timestamp,
     /// The client's address, for the audit log and the limits by address.
     pub(super) source: String,
+    /// What came in secret headers, besides the token.
+    pub(super) secrets: SecretHeaders,
 }
 
 impl FromRequestParts<Arc<AdminState>> for Context {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, Failure> {
-        let token = take_token(&mut parts.headers)?;
+        let mut secrets = parts.extensions.remove::<Handed>().map(|handed| handed.take()).unwrap_or_default();
+        let token = take_token(&mut secrets)?;
         let actor = identify(state, &token).await?;
         let source = match parts.extensions.get::<ClientAddr>() {
-            Some(ClientAddr(Some(ip))) => ip.to_string(),
+            Some(ClientAddr { ip: Some(ip), .. }) => ip.to_string(),
             _ => "local socket".to_owned(),
         };
-        Ok(Self { state: Arc::clone(state), actor, now: state.clock.now(), source })
+        Ok(Self { state: Arc::clone(state), actor, now: state.clock.now(), source, secrets })
     }
 }
 
 /// The token, from `Authorization: Bearer` or `X-Keyferry-Token`.
-fn take_token(headers: &mut HeaderMap) -> Result<SecretBytes, Failure> {
+fn take_token(secrets: &mut SecretHeaders) -> Result<SecretBytes, Failure> {
     let none = || Failure::new(Code::Unauthorized, "No token. Send it as 'Authorization: Bearer …'.");
-    for name in ["x-keyferry-token", "authorization"] {
-        if headers.get_all(name).iter().count() > 1 {
-            return Err(Failure::invalid(format!("The header {name} stands more than once.")));
-        }
+    let own = secrets.take("x-keyferry-token")?;
+    let value = secrets.take("authorization")?;
+    if let Some(token) = own {
+        return Ok(token);
     }
-    if let Some(value) = headers.remove("x-keyferry-token") {
-        return Ok(SecretBytes::new(value.as_bytes().to_vec()));
-    }
-    let value = headers.remove(header::AUTHORIZATION).ok_or_else(none)?;
-    let (scheme, token) = value.as_bytes().split_at_checked(7).ok_or_else(none)?;
+    let value = value.ok_or_else(none)?;
+    let (scheme, token) = value.expose().split_at_checked(7).ok_or_else(none)?;
     if !scheme.eq_ignore_ascii_case(b"bearer ") {
         return Err(none());
     }
-    Ok(SecretBytes::new(token.trim_ascii().to_vec()))
+    Ok(copy(token.trim_ascii()))
+}
+
+impl From<Repeated> for Failure {
+    fn from(repeated: Repeated) -> Self {
+        Self::invalid(repeated.to_string())
+    }
 }
 
 async fn identify(state: &AdminState, token: &SecretBytes) -> Result<Actor, Failure> {

@@ -1,6 +1,6 @@
 //! `POST /keys/test`: the verdict on a key that is not stored.
 
-use axum::{Json as Body, http::HeaderMap};
+use axum::Json as Body;
 use keyferry_core::code::Code;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ struct Question<'a> {
     provider: &'a str,
 }
 
-pub(super) async fn test(context: Context, headers: HeaderMap, body: Json) -> Answer<Body<Value>> {
+pub(super) async fn test(mut context: Context, body: Json) -> Answer<Body<Value>> {
     let tenant = match &context.actor {
         Actor::Operator => None,
         Actor::OfTenant(caller) => Some(caller.tenant()),
@@ -39,10 +39,11 @@ pub(super) async fn test(context: Context, headers: HeaderMap, body: Json) -> An
         .providers
         .get(question.provider)
         .ok_or_else(|| Failure::new(Code::UnknownProvider, "No provider of this name is configured."))?;
-    let key =
-        headers.get("x-byok-key").ok_or_else(|| Failure::invalid("The header X-BYOK-Key is missing."))?;
-    let tested =
-        context.state.key_test.carried(&context.actor_name(), tenant, provider, key.as_bytes()).await?;
+    let key = context
+        .secrets
+        .take("x-byok-key")?
+        .ok_or_else(|| Failure::invalid("The header X-BYOK-Key is missing."))?;
+    let tested = context.state.key_test.carried(&context.actor_name(), tenant, provider, key).await?;
     let detail = json!({"provider": provider.id, "status": tested.status});
     let audit = context.audit("key.tested", tenant, provider.id.as_str(), detail);
     context.state.store.append_audit(audit).await?;

@@ -1,7 +1,7 @@
 //! The control plane. One folder a resource, one file an operation.
 //!
-//! It holds the vault, which seals, and a key test, which says a verdict; it has no way to open a
-//! stored key.
+//! It holds the vault, which seals; what opens keys that clients sealed to be stored; and a key test,
+//! which says a verdict. It has no way to open a stored key.
 
 mod audit;
 mod context;
@@ -13,6 +13,7 @@ mod openapi;
 mod page;
 mod problem;
 mod rows;
+mod sealing_keys;
 mod tenants;
 mod text;
 mod tokens;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    middleware::map_response,
+    response::Response,
     routing::{get, post},
 };
 use keyferry_core::{
@@ -34,7 +37,11 @@ use keyferry_core::{
 use keyferry_envelope::Entropy;
 pub use openapi::document;
 
-use crate::{custody::Vault, gateway::KeyTest};
+use crate::{
+    custody::{Unsealing, Vault},
+    gateway::KeyTest,
+    http::EndsConnection,
+};
 
 /// What the control plane needs.
 #[expect(missing_docs, reason = "each is what its type says")]
@@ -46,6 +53,8 @@ pub struct AdminState {
     pub providers: Arc<Providers>,
     pub policy: Policy,
     pub vault: Vault,
+    /// `None` where sealed keys are not accepted.
+    pub unsealing: Option<Unsealing>,
     pub key_test: KeyTest,
     /// The operator's tokens: the stored one, and the one in the environment.
     pub operators: Vec<TokenHash>,
@@ -57,12 +66,18 @@ pub fn router(state: AdminState) -> Router {
         .route("/openapi.json", get(openapi::get))
         .route("/api/v1/tenants", post(tenants::create).get(tenants::list))
         .route("/api/v1/tenants/{tenant}", get(tenants::get).patch(tenants::update).delete(tenants::delete))
-        .route("/api/v1/tenants/{tenant}/credentials", post(credentials::store).get(credentials::list))
+        .route(
+            "/api/v1/tenants/{tenant}/credentials",
+            post(credentials::store).layer(map_response(brought_a_key)).get(credentials::list),
+        )
         .route(
             "/api/v1/tenants/{tenant}/credentials/{credential}",
             get(credentials::get).delete(credentials::revoke),
         )
-        .route("/api/v1/tenants/{tenant}/credentials/{credential}/rotate", post(credentials::rotate))
+        .route(
+            "/api/v1/tenants/{tenant}/credentials/{credential}/rotate",
+            post(credentials::rotate).layer(map_response(brought_a_key)),
+        )
         .route("/api/v1/tenants/{tenant}/credentials/{credential}/test", post(credentials::test))
         .route("/api/v1/tenants/{tenant}/tokens", post(tokens::issue).get(tokens::list))
         .route("/api/v1/tenants/{tenant}/tokens/{token}", axum::routing::delete(tokens::revoke))
@@ -73,7 +88,14 @@ pub fn router(state: AdminState) -> Router {
         .route("/api/v1/tenants/{tenant}/budget", get(usage::budget))
         .route("/api/v1/tenants/{tenant}/audit", get(audit::list))
         .route("/api/v1/keys/test", post(keys::test))
+        .route("/api/v1/sealing-keys", get(sealing_keys::list))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(Arc::new(state))
+}
+
+/// A key in a body went through the buffers of its connection, which live as long as it does.
+async fn brought_a_key(mut answer: Response) -> Response {
+    answer.extensions_mut().insert(EndsConnection);
+    answer
 }

@@ -31,12 +31,14 @@ pub(super) struct Gateway {
 impl Gateway {
     fn token(&self) -> anyhow::Result<SecretBytes> {
         if let Some(path) = &self.token_file {
-            let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            return Ok(SecretBytes::new(text.trim_ascii().to_vec()));
+            return secret::from_file(path);
         }
-        secret::from_env("KEYFERRY_TOKEN").or_else(|| secret::from_env("KEYFERRY_OPERATOR_TOKEN")).ok_or_else(
-            || anyhow!("no token: set KEYFERRY_TOKEN or KEYFERRY_OPERATOR_TOKEN, or use --token-file FILE"),
-        )
+        for name in ["KEYFERRY_TOKEN", "KEYFERRY_OPERATOR_TOKEN"] {
+            if let Some(token) = secret::from_env(name)? {
+                return Ok(token);
+            }
+        }
+        bail!("no token: set KEYFERRY_TOKEN or KEYFERRY_OPERATOR_TOKEN, or use --token-file FILE")
     }
 
     /// Calls an operation below `/api/v1` and reads its JSON.
@@ -64,7 +66,7 @@ pub(super) fn segment(text: &str) -> anyhow::Result<&str> {
 }
 
 /// Sends one request on a connection of its own.
-pub(super) async fn send(
+pub(crate) async fn send(
     url: &str,
     token: Option<&SecretBytes>,
     request: http::request::Builder,
@@ -128,7 +130,7 @@ where
 }
 
 /// Reads an answer of the admin API; its failure becomes ours.
-async fn read(answer: Response<Incoming>) -> anyhow::Result<Value> {
+pub(super) async fn read(answer: Response<Incoming>) -> anyhow::Result<Value> {
     let status = answer.status();
     let bytes = answer.into_body().collect().await.context("the gateway broke off")?.to_bytes();
     let body: Value =

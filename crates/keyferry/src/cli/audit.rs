@@ -1,20 +1,15 @@
 //! `keyferry audit verify|export`: works on the store, beside a running gateway too.
 
-use std::{io::BufRead, path::PathBuf, sync::Arc};
+use std::{io::BufRead, path::PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use keyferry_core::{
-    audit::{AuditChain, AuditHead, AuditRow},
-    port::store::Store,
-};
-use keyferry_envelope::{LocalRoot, SystemEntropy};
-use keyferry_storage::sqlite::SqliteStore;
+use keyferry_core::audit::{AuditHead, AuditRow};
 use serde_json::json;
 
-use super::{ConfigFile, output, runtime};
+use super::{ConfigFile, output, runtime, store};
 use crate::{
-    config::{self, Config, MasterSecret},
-    custody::{Custody, load_root},
+    config::{self, Config},
+    custody::Ground,
 };
 
 /// Check or export the audit log.
@@ -44,7 +39,7 @@ impl Command {
             Self::Verify { config, file, json } => {
                 let config = config::load(config.config.as_deref())?;
                 let checked = match file {
-                    Some(file) => verify_file(&config, &file),
+                    Some(file) => runtime()?.block_on(verify_file(&config, &file)),
                     None => runtime()?.block_on(verify_store(&config)),
                 };
                 report(checked, json)
@@ -79,21 +74,8 @@ fn report(checked: anyhow::Result<i64>, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn root(config: &Config) -> anyhow::Result<LocalRoot> {
-    // Never made here: a new key would call every row forged.
-    let source = MasterSecret::File(config.master_secret.path().clone());
-    Ok(load_root(&source, &config.database, &SystemEntropy)?)
-}
-
-async fn open(config: &Config) -> anyhow::Result<SqliteStore> {
-    ensure!(config.database.exists(), "there is no database at {}", config.database.display());
-    let custody = Custody::new(root(config)?, Arc::new(SystemEntropy));
-    Ok(SqliteStore::open(&config.database, custody.chain).await?)
-}
-
 pub(super) async fn verify_store(config: &Config) -> anyhow::Result<i64> {
-    let store = open(config).await?;
-    let chain = AuditChain::new(root(config)?.audit_key());
+    let (Ground { store, .. }, chain) = store::open(config).await?;
     let mut verification = chain.verify();
     // Rows may be added while we read: the head is read first, and rows after it wait.
     let head = store.audit_head().await?;
@@ -113,8 +95,8 @@ pub(super) async fn verify_store(config: &Config) -> anyhow::Result<i64> {
     Ok(verification.finish(head.as_ref())?)
 }
 
-fn verify_file(config: &Config, file: &std::path::Path) -> anyhow::Result<i64> {
-    let chain = AuditChain::new(root(config)?.audit_key());
+async fn verify_file(config: &Config, file: &std::path::Path) -> anyhow::Result<i64> {
+    let (_, chain) = store::open(config).await?;
     let mut verification = chain.verify();
     let reader = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut head: Option<Head> = None;
@@ -134,7 +116,7 @@ fn verify_file(config: &Config, file: &std::path::Path) -> anyhow::Result<i64> {
 }
 
 async fn export(config: &Config) -> anyhow::Result<()> {
-    let store = open(config).await?;
+    let (Ground { store, .. }, _) = store::open(config).await?;
     // Rows may be added while we read: the export ends where the log ended when it began.
     let head = store.audit_head().await?.context("the audit log has lost its head")?;
     let mut last = 0;

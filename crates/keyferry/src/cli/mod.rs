@@ -1,15 +1,21 @@
 //! The command line: one module a command.
 
-mod api;
+pub(crate) mod api;
 mod audit;
 mod config;
 mod credential;
 mod demo;
+mod doctor;
 mod issuer;
+mod kek;
 mod openapi;
 mod output;
+mod seal;
+mod sealing_key;
 mod secret;
 mod serve;
+mod sidecar;
+mod store;
 mod tenant;
 mod token;
 mod upstream;
@@ -36,6 +42,10 @@ enum Command {
     Serve(serve::Serve),
     /// Show the main job, step by step, against a provider inside the program.
     Demo(demo::Demo),
+    /// Take keys over a Unix socket, seal them at once, and pass them on to the gateway.
+    Sidecar(sidecar::Sidecar),
+    /// Look at what keeps keys safe here, and say what does not hold.
+    Doctor(doctor::Doctor),
     /// Look at a configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -47,6 +57,14 @@ enum Command {
     /// Check or export the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Look at, replace and move to the keys that wrap the stored keys.
+    #[command(subcommand)]
+    Kek(kek::Command),
+    /// Make, sign and replace the keys that clients seal to.
+    #[command(subcommand)]
+    SealingKey(sealing_key::Command),
+    /// Seal a provider key to the gateway, so that nothing in between can read it.
+    Seal(seal::Seal),
     /// Manage tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -86,6 +104,8 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(command) => command.run(),
         Command::Demo(command) => command.run(),
+        Command::Sidecar(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Openapi => {
             openapi::run();
@@ -93,6 +113,9 @@ pub fn run() -> ExitCode {
         }
         Command::Upstream(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::Kek(command) => command.run(),
+        Command::SealingKey(command) => command.run(),
+        Command::Seal(command) => command.run(),
         Command::Tenant(command) => command.run(),
         Command::Credential(command) => command.run(),
         Command::Token(command) => command.run(),

@@ -1,9 +1,13 @@
 //! Secrets a person or a script gives to a command: from standard input, never from the command
 //! line, where every process could read them and the shell would remember them.
 
-use std::io::{IsTerminal, Read};
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read},
+    path::Path,
+};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use keyferry_envelope::SecretBytes;
 
 /// The longest secret.
@@ -14,24 +18,43 @@ pub(super) fn read(prompt: &str) -> anyhow::Result<SecretBytes> {
     if std::io::stdin().is_terminal() {
         let typed =
             rpassword::prompt_password(format!("{prompt}: ")).context("cannot read from the terminal")?;
-        return trimmed(typed.into_bytes());
+        return trimmed(typed.into_bytes(), "on standard input");
     }
     let mut bytes = Vec::with_capacity(MAX + 1);
     std::io::stdin().take(MAX as u64 + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
-    trimmed(bytes)
+    trimmed(bytes, "on standard input")
 }
 
-fn trimmed(mut bytes: Vec<u8>) -> anyhow::Result<SecretBytes> {
+/// Reads a secret from a file, which can be a descriptor that was handed over (`/dev/fd/3`).
+pub(super) fn from_file(path: &Path) -> anyhow::Result<SecretBytes> {
+    let read = || {
+        let mut bytes = Vec::with_capacity(MAX + 1);
+        File::open(path)?.take(MAX as u64 + 1).read_to_end(&mut bytes)?;
+        io::Result::Ok(bytes)
+    };
+    let bytes = read().with_context(|| format!("cannot read {}", path.display()))?;
+    trimmed(bytes, &format!("from {}", path.display()))
+}
+
+fn trimmed(mut bytes: Vec<u8>, whence: &str) -> anyhow::Result<SecretBytes> {
     let (length, end) = (bytes.len(), bytes.trim_ascii_end().len());
     bytes.truncate(end);
     let secret = SecretBytes::new(bytes);
-    ensure!(end > 0, "nothing came on standard input");
-    ensure!(length <= MAX, "more than {MAX} bytes came on standard input");
+    ensure!(end > 0, "nothing came {whence}");
+    ensure!(length <= MAX, "more than {MAX} bytes came {whence}");
     Ok(secret)
 }
 
-/// The token in an environment variable, if it is set.
-pub(super) fn from_env(name: &str) -> Option<SecretBytes> {
-    let value = std::env::var_os(name)?.into_encoded_bytes();
-    (!value.is_empty()).then(|| SecretBytes::new(value))
+/// The token in an environment variable, or in the file that the variable of this name with
+/// `_FILE` names. An environment can be read from outside as long as the process lives; a file
+/// need not be.
+pub(super) fn from_env(name: &str) -> anyhow::Result<Option<SecretBytes>> {
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let of_file = format!("{name}_FILE");
+    match (given(name), given(&of_file)) {
+        (None, None) => Ok(None),
+        (Some(value), None) => Ok(Some(SecretBytes::new(value.into_encoded_bytes()))),
+        (None, Some(path)) => from_file(Path::new(&path)).context(of_file).map(Some),
+        (Some(_), Some(_)) => bail!("{name} and {of_file} are both set: one of them is enough"),
+    }
 }

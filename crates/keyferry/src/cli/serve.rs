@@ -1,6 +1,6 @@
 //! `keyferry serve`
 
-use std::{panic, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context;
 use keyferry_core::clock::SystemClock;
@@ -9,8 +9,8 @@ use keyferry_envelope::SystemEntropy;
 use super::{ConfigFile, output, runtime, secret};
 use crate::{
     config,
-    harden::harden,
-    start::{Started, Surroundings, start},
+    harden::{Grants, Swap, confine, harden},
+    start::{Started, Surroundings, make_folder, start},
     telemetry::{
         logs::{self, LogFormat, LogLevel},
         metrics,
@@ -34,14 +34,20 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         logs::start(self.log_format, self.log_level);
         harden()?;
-        log_panics();
+        logs::of_panics();
         let config = config::load(self.config.config.as_deref()).context("the configuration is wrong")?;
         let around = Surroundings {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            operator_token: secret::from_env("KEYFERRY_OPERATOR_TOKEN"),
+            operator_token: secret::from_env("KEYFERRY_OPERATOR_TOKEN")?,
             metrics: metrics::start().context("metrics cannot be recorded")?,
         };
+        if Swap::of("self") == Swap::On {
+            tracing::warn!(event = "swap_is_on", "memory may be written to a disk");
+        }
+        // What is granted must be there. And no thread may be there yet: it would stay outside.
+        make_folder(&config)?;
+        confine(&Grants::of_gateway(&config))?.log();
         runtime()?.block_on(async {
             let Started { running, new_operator_token } = start(config, around).await?;
             if let Some(token) = new_operator_token {
@@ -51,12 +57,4 @@ impl Serve {
             Ok(running.until_signal().await?)
         })
     }
-}
-
-/// A panic is logged with its place. What it says is not: it may quote what it was working on.
-fn log_panics() {
-    panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(event = "panic", place = place.as_deref());
-    }));
 }

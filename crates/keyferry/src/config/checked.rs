@@ -29,6 +29,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         listeners: listeners(file.listeners.as_deref())?,
         database: database(file.storage.url.as_deref(), &data_dir)?,
         kms: kms::kms(&file.kms, data_dir.join("master.key"))?,
+        sealed_max_uses: sealed_max_uses(&file.byok)?,
         policy: Policy {
             enabled: file.byok.enabled,
             held: file.byok.held,
@@ -40,11 +41,20 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
                 tenant_provider: file.rate_limits.tenant_provider,
                 key_test: file.rate_limits.key_test,
             },
+            session: file.byok.session,
+            sealed: file.byok.sealed,
         },
         providers: providers(&file)?,
         upstream: upstream(&file.upstream, production)?,
         data_dir: counters(file.counters.url.as_deref()).map(|()| data_dir)?,
     })
+}
+
+fn sealed_max_uses(byok: &file::Byok) -> Result<Option<u32>, ConfigError> {
+    if !(1..=100).contains(&byok.sealed_max_uses) {
+        return Err(ConfigError::at("byok.sealed_max_uses", "expected 1 to 100"));
+    }
+    Ok(byok.sealed.then_some(byok.sealed_max_uses))
 }
 
 fn without_effect(file: &File) -> Vec<String> {
@@ -57,7 +67,6 @@ fn without_effect(file: &File) -> Vec<String> {
     note(!file.prices.is_empty(), "prices");
     note(!file.models.is_empty(), "models");
     note(file.budgets.hold_ttl.is_some(), "budgets");
-    note(file.byok.session, "byok.session");
     for (name, provider) in &file.providers {
         let written = provider.platform_key.is_some() || provider.platform_key_file.is_some();
         note(written, &format!("providers.{name}.platform_key"));

@@ -191,13 +191,14 @@ pub struct Byok {
     /// Whether keys may come with a request.
     #[serde(deserialize_with = "from_text")]
     pub carried: bool,
-    /// The legacy session mode. Not part of this version: requests that use it are refused.
+    /// Legacy: whether keys may come with a request, sealed under a key beside them.
     #[serde(deserialize_with = "from_text")]
     pub session: bool,
-    /// Sealed keys. Not part of this version: requests that use them are refused.
+    /// Whether keys may come sealed, with a request or to be stored.
     #[serde(deserialize_with = "from_text")]
     pub sealed: bool,
-    /// How often a sealed key may be used. No effect in this version.
+    /// How often a sealed key may be used for requests, by the same caller: 1 to 100. An SDK that retries
+    /// needs 3.
     #[serde(deserialize_with = "from_text")]
     pub sealed_max_uses: u32,
     /// How long a job's key is kept. No effect in this version.

@@ -23,6 +23,13 @@ pub struct Kms {
     pub cache_ttl: Duration,
 }
 
+impl Kms {
+    /// All roots, the one that wraps first.
+    pub fn roots(&self) -> impl Iterator<Item = &RootConfig> {
+        std::iter::once(&self.primary).chain(&self.previous)
+    }
+}
+
 /// One root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootConfig {

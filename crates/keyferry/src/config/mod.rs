@@ -49,6 +49,8 @@ pub struct Config {
     pub database: PathBuf,
     /// What wraps the keys that wrap keys.
     pub kms: Kms,
+    /// How often a sealed key may be used for requests; `None` where sealed keys are not accepted.
+    pub sealed_max_uses: Option<u32>,
     /// The operator's switches and rates.
     pub policy: Policy,
     /// Every provider.

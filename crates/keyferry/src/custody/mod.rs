@@ -1,19 +1,41 @@
-//! Custody: the key that wraps keys, and who may do what with it.
+//! Custody: the keys that wrap keys, and who may do what with them.
+//!
+//! ```text
+//! root (KMS, module, master secret) ─► tenant's KEK ─► DEK ─► provider key
+//!      roots, guarded                  keyring, keks         vault seals, unseal opens, rewrap moves
+//!                └─► sealing key ◄── what clients seal: sealing keeps them, sealed opens with them
+//! ```
 //!
 //! Start-up makes the capabilities once and hands them out: the admin API gets the [`Vault`] that
 //! seals, the gateway gets the [`Unsealer`] that opens. No part of the program holds both.
 
-mod root;
+mod guarded;
+mod keks;
+mod keyring;
+mod master_secret;
+mod rewrap;
+mod roots;
+mod sealed;
+mod sealing;
+mod service;
 mod unseal;
 mod vault;
 
 use std::sync::Arc;
 
-use keyferry_core::{audit::AuditChain, token};
-use keyferry_envelope::{ApiKey, Entropy, InvalidApiKey, LocalRoot, SecretBytes};
-pub use root::{RootError, load_root};
-pub use unseal::{KeyUnreadable, Unsealer};
-pub use vault::Vault;
+pub use guarded::Guarded;
+pub use keks::{KekError, TenantKeks};
+use keyferry_core::{clock::Clock, port::store::Store, token};
+use keyferry_envelope::{ApiKey, Entropy, InvalidApiKey, SecretBytes, ServiceSecret};
+pub use keyring::Keyring;
+pub use master_secret::MasterSecretError;
+pub use rewrap::{Moved, Mover, Progress};
+pub use roots::{Making, RootsError, open_roots};
+pub use sealed::{Opened, SealRefused, Unsealing};
+pub use sealing::{EVERY_SECS, SealingError, SealingKeys};
+pub use service::{ServiceSecretError, open_existing, open_or_make};
+pub use unseal::{UnsealError, Unsealer};
+pub use vault::{Vault, VaultError};
 
 /// Why a secret is no provider's key.
 #[derive(Debug, thiserror::Error)]
@@ -34,31 +56,63 @@ pub fn provider_key(secret: SecretBytes) -> Result<ApiKey, NotAKey> {
     Ok(ApiKey::parse(secret)?)
 }
 
-/// All capabilities over one root, made together so that nobody can make more.
-pub struct Custody {
-    /// For the admin API.
-    pub vault: Vault,
-    /// For the gateway.
-    pub unsealer: Unsealer,
-    /// For the store.
-    pub chain: AuditChain,
-    /// A value that only this master secret can make, to recognise it by.
-    pub root_check: Vec<u8>,
+/// What custody stands on.
+pub struct Ground {
+    /// The roots.
+    pub keyring: Arc<Keyring>,
+    /// Where wrapped keys are.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
 }
 
-impl Custody {
-    /// Splits a root into what each part of the program may do with it.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that hands them out")]
-    pub fn new(root: LocalRoot, entropy: Arc<dyn Entropy>) -> Self {
-        let (sealer, opener, _rewrapper) = keyferry_envelope::capabilities();
-        let chain = AuditChain::new(root.audit_key());
-        let root_check = root.token_key().sign(&[b"keyferry master secret check"]).to_vec();
-        let root = Arc::new(root);
-        Self {
-            vault: Vault::new(sealer, Arc::clone(&root), entropy),
-            unsealer: Unsealer::new(opener, root),
-            chain,
-            root_check,
+impl Ground {
+    /// Sealing keys, and what opens with them.
+    pub fn unsealing(&self, max_uses: u32) -> Unsealing {
+        Unsealing {
+            keys: Arc::new(self.sealing_keys()),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            max_uses,
         }
     }
+
+    /// Sealing keys.
+    pub fn sealing_keys(&self) -> SealingKeys {
+        SealingKeys {
+            store: Arc::clone(&self.store),
+            keyring: Arc::clone(&self.keyring),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            known: std::sync::RwLock::default(),
+            reading: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The tenants' KEKs.
+    pub fn keks(&self) -> TenantKeks {
+        TenantKeks {
+            store: Arc::clone(&self.store),
+            keyring: Arc::clone(&self.keyring),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        }
+    }
+}
+
+/// What a gateway gets: one part seals, the other opens.
+#[expect(clippy::disallowed_methods, reason = "one of the two places that hand them out")]
+pub fn for_gateway(ground: &Ground, service: ServiceSecret) -> (Vault, Unsealer) {
+    let (sealer, opener, _) = keyferry_envelope::capabilities();
+    let unsealer = Unsealer::new(opener, Arc::clone(&ground.keyring));
+    (Vault::new(sealer, ground.keks(), service), unsealer)
+}
+
+/// What `kek rewrap` gets: it moves keys that it cannot open.
+#[expect(clippy::disallowed_methods, reason = "the other place: a process of its own")]
+pub fn for_rewrap(ground: &Ground) -> Mover {
+    let (_, _, rewrapper) = keyferry_envelope::capabilities();
+    Mover::new(rewrapper, ground.keks())
 }

@@ -1,21 +1,23 @@
 //! The vault: seals keys for storing. It cannot open one.
 
-use std::sync::Arc;
+use keyferry_core::{id::TenantId, provider::Provider, wrapped::WrappedKey};
+use keyferry_envelope::{ApiKey, Context, SealError, Sealed, Sealer, ServiceSecret, fingerprint};
 
-use keyferry_core::provider::Provider;
-use keyferry_envelope::{ApiKey, Context, Entropy, LocalRoot, SealError, Sealed, Sealer, fingerprint};
+use super::keks::{InUse, KekError, TenantKeks};
 
 /// Seals provider keys under the tenant's KEK.
 pub struct Vault {
     sealer: Sealer,
-    root: Arc<LocalRoot>,
-    entropy: Arc<dyn Entropy>,
+    keks: TenantKeks,
+    service: ServiceSecret,
 }
 
 /// A key that was just sealed, with what may be shown of it.
 pub struct SealedKey {
     /// The sealed key.
     pub sealed: Sealed,
+    /// The KEK that wraps its DEK.
+    pub kek: WrappedKey,
     /// The upstream origin it is bound to.
     pub origin: String,
     /// Its last four characters.
@@ -24,28 +26,41 @@ pub struct SealedKey {
     pub fingerprint: String,
 }
 
+/// Why a key was not sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// There is no KEK to seal it under.
+    #[error("the tenant's KEK cannot be had")]
+    Kek(#[from] KekError),
+    /// It cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
 impl Vault {
-    pub(super) fn new(sealer: Sealer, root: Arc<LocalRoot>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { sealer, root, entropy }
+    pub(super) fn new(sealer: Sealer, keks: TenantKeks, service: ServiceSecret) -> Self {
+        Self { sealer, keks, service }
     }
 
     /// Seals a key for one version of one credential.
-    pub fn seal(
+    pub async fn seal(
         &self,
-        tenant: &str,
+        tenant: &TenantId,
         provider: &Provider,
         credential: &str,
         version: u32,
         key: &ApiKey,
-    ) -> Result<SealedKey, SealError> {
+    ) -> Result<SealedKey, VaultError> {
+        let InUse { stored, kek } = self.keks.in_use(tenant).await?;
         let origin = provider.base.origin();
+        let tenant = tenant.as_str();
         let context =
             Context { tenant, provider: provider.id.as_str(), origin: &origin, credential, version };
-        let kek = self.root.tenant_kek(tenant);
         Ok(SealedKey {
-            sealed: self.sealer.seal(&kek, &context, key, &*self.entropy)?,
+            sealed: self.sealer.seal(&kek, &context, key, &*self.keks.entropy)?,
+            kek: stored,
             last4: key.last4(),
-            fingerprint: fingerprint(&self.root.fingerprint_key(tenant), key),
+            fingerprint: fingerprint(&self.service.fingerprint_key(tenant), key),
             origin,
         })
     }

@@ -48,7 +48,7 @@ impl Gateway {
                 ));
             }
             let consumes = passage.operation.body != RequestBody::None;
-            let asked = Asked { provider, model, consumes, carries_key: presented.key.is_some() };
+            let asked = Asked { provider, model, consumes, brings: presented.brought() };
             let pending = decide_on_view(&self.policy, &view.tenant, &caller, asked, now);
             let plan = pending.plan(&self.policy, &view.tenant, &caller, provider, now);
             let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;

@@ -3,10 +3,10 @@
 //! Host and path come from the configuration and the operation table, headers from the allowlist.
 //! The key is handed to the outbound client as a handle; it is in no header map.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts, response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use keyferry_core::{
@@ -110,7 +110,7 @@ impl Gateway {
         &self,
         passage: &Passage<'_>,
         head: response::Parts,
-        body: UpstreamBody,
+        mut body: UpstreamBody,
         key: &ApiKey,
         settlement: Settlement,
         deadline: Instant,
@@ -118,23 +118,32 @@ impl Gateway {
         metrics::provider_error(passage.provider.id.as_str(), head.status.as_u16());
         tracing::info!(event = "provider_error", request_id = %passage.id, provider = %passage.provider.id,
             status = head.status.as_u16());
-        match self.collect(body, MAX_ERROR, TooLong::Cut, deadline).await {
+        match self.collect(&mut body, MAX_ERROR, TooLong::Cut, deadline).await {
             Ok((pieces, _held)) => {
                 let bytes = whole(pieces);
-                let masked = match mask::scrub(&bytes, Some(key.expose())) {
-                    std::borrow::Cow::Borrowed(_) => bytes,
-                    std::borrow::Cow::Owned(masked) => Bytes::from(masked),
+                // A refusal of the key is where providers quote it, in spellings that nobody foresees.
+                let mut quotes = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+                let mut masked = |text: &[u8]| match mask::scrub(text, Some(key.expose())) {
+                    Cow::Borrowed(_) => None,
+                    Cow::Owned(masked) => {
+                        quotes = true;
+                        Some(masked)
+                    }
                 };
-                written(settlement.end(Outcome::ProviderError)).await;
-                let mut answer = Response::new(AnswerBody::Full(masked));
-                *answer.status_mut() = head.status;
-                *answer.headers_mut() = headers_down(&head.headers);
-                for value in answer.headers_mut().values_mut() {
-                    if let std::borrow::Cow::Owned(masked) = mask::scrub(value.as_bytes(), Some(key.expose()))
-                    {
+                let bytes = masked(&bytes).map_or(bytes, Bytes::from);
+                let mut headers = head.headers;
+                for value in headers.values_mut() {
+                    if let Some(masked) = masked(value.as_bytes()) {
                         *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static(""));
                     }
                 }
+                if !quotes {
+                    body.keep();
+                }
+                written(settlement.end(Outcome::ProviderError)).await;
+                let mut answer = Response::new(AnswerBody::Full(bytes));
+                *answer.status_mut() = head.status;
+                *answer.headers_mut() = headers_down(&headers);
                 answer
             }
             Err(problem) => failed(passage, settlement, &problem).await,
@@ -147,7 +156,7 @@ impl Gateway {
         &self,
         passage: &Passage<'_>,
         head: response::Parts,
-        body: UpstreamBody,
+        mut body: UpstreamBody,
         mut settlement: Settlement,
         deadline: Instant,
     ) -> Response<AnswerBody> {
@@ -155,7 +164,7 @@ impl Gateway {
         if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
             return failed(passage, settlement, &too_large(limit)).await;
         }
-        let (pieces, held) = match self.collect(body, limit, TooLong::Refused, deadline).await {
+        let (pieces, held) = match self.collect(&mut body, limit, TooLong::Refused, deadline).await {
             Ok(collected) => collected,
             Err(problem) => return failed(passage, settlement, &problem).await,
         };
@@ -227,14 +236,14 @@ impl Gateway {
 
     async fn collect(
         &self,
-        body: UpstreamBody,
+        body: &mut UpstreamBody,
         limit: usize,
         too_long: TooLong,
         deadline: Instant,
     ) -> Result<(Vec<Bytes>, Held), Problem> {
         let slow = || upstream_problem(&UpstreamError::Timeout("waiting for the rest of the answer"));
         let idle = self.upstream.limits.idle_timeout;
-        let (mut body, mut left) = (body, limit);
+        let mut left = limit;
         let mut held = self.bodies.hold();
         let mut pieces: Vec<Bytes> = Vec::new();
         loop {

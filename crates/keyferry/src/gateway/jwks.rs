@@ -20,7 +20,7 @@ use keyferry_core::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::jws::{KeySet, PublicKey};
+use super::jwk::{KeySet, PublicKey};
 use crate::upstream::{Call, ForwardBody, Lane, Purpose, UpstreamClient};
 
 /// A set is renewed when it is older than this, in seconds.
@@ -177,5 +177,93 @@ impl Fetch {
         }
         let bytes = Limited::new(answer.into_body(), MAX_BYTES).collect().await.ok()?.to_bytes();
         KeySet::read(&bytes, self.issuer.algorithm).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use keyferry_core::{issuer::Algorithm, net::host::ProviderHost};
+    use keyferry_envelope::SystemEntropy;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::config;
+
+    const SET: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    /// Key sets whose host counts how often it was asked, and answers as long as it is told to.
+    async fn host(answers: usize) -> (KeySets, Issuer, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.read(&mut [0; 4096]).await;
+                let status = if number < answers { "200 OK" } else { "500 Broken" };
+                let length = SET.len();
+                let text = format!(
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{SET}"
+                );
+                let _ = stream.write_all(text.as_bytes()).await;
+            }
+        });
+        let host = ProviderHost::parse("keys.example.com").expect("a host");
+        let limits = config::Upstream {
+            connect_timeout: FETCH_TIME,
+            first_byte_timeout: FETCH_TIME,
+            idle_timeout: FETCH_TIME,
+            total_timeout: FETCH_TIME,
+            max_response_bytes: MAX_BYTES,
+            extra_ca: None,
+            dial: vec![config::Dial { host, address, plaintext: true }],
+            nameservers: Vec::new(),
+        };
+        let upstream = UpstreamClient::new(limits, Arc::new(SystemEntropy)).expect("a client");
+        let issuer = Issuer {
+            id: IssuerId::make(at(0), &SystemEntropy),
+            tenant: "acme".parse().expect("a name"),
+            issuer: "https://app.example".to_owned(),
+            audience: "keyferry".to_owned(),
+            algorithm: Algorithm::EdDSA,
+            keys: Jwks::Url("https://keys.example.com/jwks.json".to_owned()),
+            created_at: at(0),
+            created_by: "operator".to_owned(),
+        };
+        (KeySets::new(upstream), issuer, asked)
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000 + secs)
+    }
+
+    #[tokio::test]
+    async fn ids_that_are_not_in_the_set_make_one_fetch_in_30_seconds() {
+        let (sets, issuer, asked) = host(usize::MAX).await;
+        assert!(sets.key(&issuer, Some("1"), at(0)).await.is_some());
+        for (second, fetches) in [(1, 1), (29, 1), (30, 2), (31, 2), (59, 2), (60, 3)] {
+            for n in 0..20 {
+                let unknown = format!("unknown-{n}");
+                assert!(sets.key(&issuer, Some(&unknown), at(second)).await.is_none());
+            }
+            assert!(sets.key(&issuer, Some("1"), at(second)).await.is_some(), "the known key serves");
+            assert_eq!(asked.load(Ordering::SeqCst), fetches, "after {second} s");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_set_that_cannot_be_renewed_serves_for_a_day_and_no_longer() {
+        let (sets, issuer, _) = host(1).await;
+        assert!(sets.key(&issuer, Some("1"), at(0)).await.is_some());
+        for (second, serves) in [(MAX_AGE + 1, true), (MAX_STALE, true), (MAX_STALE + 1, false)] {
+            assert_eq!(sets.key(&issuer, Some("1"), at(second)).await.is_some(), serves, "{second}");
+        }
     }
 }

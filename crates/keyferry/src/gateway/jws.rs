@@ -1,169 +1,104 @@
-//! Signatures of compact JWS (RFC 7515) and the public keys they are checked with (RFC 7517).
+//! Compact JWS (RFC 7515), read strictly: taken apart, and nothing of it believed.
 //!
-//! Only three algorithms, none of them symmetric. Which one is the issuer's setting, never the
-//! token's choice; a key of another type is not even looked at.
+//! Header parameters that would let a text bring its own key, or that must be understood (`crit`),
+//! are refused; so is every spelling but the canonical one.
 
-use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use keyferry_core::issuer::Algorithm;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, de};
 
-/// Keys in one set.
-const MAX_KEYS: usize = 32;
+use super::jwk::PublicKey;
 
-/// A public key that can check signatures of one algorithm.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublicKey {
-    /// An uncompressed point on P-256.
-    Es256(Vec<u8>),
-    /// An Ed25519 key.
-    EdDsa(Vec<u8>),
-    /// Modulus and exponent, 2048 to 8192 bits.
-    Rs256 {
-        /// Big-endian.
-        n: Vec<u8>,
-        /// Big-endian.
-        e: Vec<u8>,
-    },
+/// The longest text, in bytes.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// A text that was read and not verified.
+pub(super) struct Jws<'t> {
+    signed: &'t [u8],
+    signature: Vec<u8>,
+    header: Header,
+    payload: Vec<u8>,
 }
 
-impl PublicKey {
-    /// Whether `signature` is this key's over `message`.
-    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::Es256(point) => UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
-                .verify(message, signature)
-                .is_ok(),
-            Self::EdDsa(key) => {
-                UnparsedPublicKey::new(&signature::ED25519, key).verify(message, signature).is_ok()
-            }
-            Self::Rs256 { n, e } => RsaPublicKeyComponents { n, e }
-                .verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signature)
-                .is_ok(),
-        }
-    }
-}
-
-/// The usable keys of a set, with their ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeySet(Vec<(Option<String>, PublicKey)>);
-
-/// Why a text is no key set.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum KeySetRefused {
-    /// It is not of the form.
-    #[error("is not a JSON Web Key Set (RFC 7517)")]
-    Malformed,
-    /// It has too many keys.
-    #[error("has more than {MAX_KEYS} keys")]
-    TooMany,
-    /// It has no key of the algorithm.
-    #[error("has no public key for the algorithm")]
-    NoneUsable,
-    /// Two of its keys share an id.
-    #[error("has two keys with the same kid")]
-    Ambiguous,
-}
-
+/// Only these parameters; anything else that could change the meaning is refused.
 #[derive(Deserialize)]
-struct RawSet<'a> {
-    #[serde(borrow)]
-    keys: Vec<&'a RawValue>,
+#[serde(deny_unknown_fields)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "given")]
+    kid: Option<Text<255>>,
+    #[serde(rename = "typ", default, deserialize_with = "given")]
+    _typ: Option<Text<32>>,
+    #[serde(rename = "cty", default, deserialize_with = "given")]
+    _cty: Option<Text<255>>,
+    /// Thumbprints of a certificate: only names for the key, so there is nothing to believe.
+    #[serde(rename = "x5t", default, deserialize_with = "given")]
+    _x5t: Option<Text<64>>,
+    #[serde(rename = "x5t#S256", default, deserialize_with = "given")]
+    _x5t_s256: Option<Text<64>>,
 }
 
-/// A key's public members. Whatever else stands in a key is not read, and not kept.
-#[derive(Deserialize, Serialize)]
-struct RawKey<'a> {
-    kty: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kid: Option<String>,
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    usage: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alg: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    crv: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    x: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    y: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    n: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    e: Option<&'a str>,
+/// A member that may be absent, and is no `null` where it is there: that is not the same.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
-impl KeySet {
-    /// Reads the keys of one algorithm out of a set; others are passed over.
-    pub fn read(text: &[u8], algorithm: Algorithm) -> Result<Self, KeySetRefused> {
-        Self::read_raw(text, algorithm)
-            .map(|usable| Self(usable.into_iter().map(|(raw, public)| (raw.kid.clone(), public)).collect()))
-    }
+/// Non-empty text of at most so many bytes without control characters.
+pub(super) struct Text<const MAX: usize>(pub(super) String);
 
-    /// The set with nothing in it but the public members of the keys of one algorithm.
-    pub fn reduced(text: &[u8], algorithm: Algorithm) -> Result<String, KeySetRefused> {
-        let usable = Self::read_raw(text, algorithm)?;
-        let keys: Vec<&RawKey<'_>> = usable.iter().map(|(raw, _)| raw).collect();
-        Ok(serde_json::json!({"keys": keys}).to_string())
-    }
-
-    fn read_raw(text: &[u8], algorithm: Algorithm) -> Result<Vec<(RawKey<'_>, PublicKey)>, KeySetRefused> {
-        let raw: RawSet<'_> = object(text).ok_or(KeySetRefused::Malformed)?;
-        if raw.keys.len() > MAX_KEYS {
-            return Err(KeySetRefused::TooMany);
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() || text.len() > MAX || text.chars().any(char::is_control) {
+            return Err(de::Error::custom("not an acceptable text"));
         }
-        let mut keys: Vec<(RawKey<'_>, PublicKey)> = Vec::new();
-        for raw in raw.keys {
-            let raw: RawKey<'_> = object(raw.get().as_bytes()).ok_or(KeySetRefused::Malformed)?;
-            let Some(public) = raw.public(algorithm) else { continue };
-            if keys.iter().any(|(other, _)| other.kid == raw.kid) {
-                return Err(KeySetRefused::Ambiguous);
-            }
-            keys.push((raw, public));
-        }
-        if keys.is_empty() { Err(KeySetRefused::NoneUsable) } else { Ok(keys) }
-    }
-
-    /// The key of an id. Without an id the set must have exactly one key.
-    pub fn find(&self, kid: Option<&str>) -> Option<&PublicKey> {
-        match (kid, self.0.as_slice()) {
-            (None, [(_, only)]) => Some(only),
-            (None, _) => None,
-            (Some(kid), keys) => keys.iter().find(|(id, _)| id.as_deref() == Some(kid)).map(|(_, key)| key),
-        }
+        Ok(Self(text))
     }
 }
 
-impl RawKey<'_> {
-    fn public(&self, algorithm: Algorithm) -> Option<PublicKey> {
-        let for_signatures = self.usage.is_none_or(|usage| usage == "sig");
-        let of_algorithm = self.alg.is_none_or(|alg| alg == algorithm.as_str());
-        if !for_signatures || !of_algorithm {
+impl<'t> Jws<'t> {
+    /// Takes a compact text apart. `None` for everything that is not exactly of the form.
+    pub(super) fn read(text: &'t [u8]) -> Option<Self> {
+        if text.len() > MAX_BYTES {
             return None;
         }
-        match (algorithm, self.kty, self.crv) {
-            (Algorithm::ES256, "EC", Some("P-256")) => {
-                let (x, y) = (bytes(self.x?, 32)?, bytes(self.y?, 32)?);
-                Some(PublicKey::Es256([&[4], x.as_slice(), &y].concat()))
-            }
-            (Algorithm::EdDSA, "OKP", Some("Ed25519")) => Some(PublicKey::EdDsa(bytes(self.x?, 32)?)),
-            (Algorithm::RS256, "RSA", None) => {
-                let (n, e) = (decode(self.n?)?, decode(self.e?)?);
-                (256..=1024).contains(&n.len()).then_some(PublicKey::Rs256 { n, e })
-            }
-            _ => None,
+        let text = std::str::from_utf8(text).ok()?;
+        let (signed, signature) = text.rsplit_once('.')?;
+        let (header, payload) = signed.split_once('.')?;
+        if payload.contains('.') {
+            return None;
         }
+        Some(Self {
+            signed: signed.as_bytes(),
+            signature: decode(signature).filter(|bytes| !bytes.is_empty())?,
+            header: object(&decode(header)?)?,
+            payload: decode(payload)?,
+        })
+    }
+
+    pub(super) fn alg(&self) -> &str {
+        &self.header.alg
+    }
+
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.header.kid.as_ref().map(|kid| kid.0.as_str())
+    }
+
+    /// What was signed, if the signature is one.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Whether the signature is this key's. The algorithm is the key's, whatever the header says.
+    pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
+        key.verifies(self.signed, &self.signature)
     }
 }
 
 /// A JSON object. The derived readers would take a list too, by position.
 pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
     text.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(text).ok()).flatten()
-}
-
-fn bytes(text: &str, len: usize) -> Option<Vec<u8>> {
-    decode(text).filter(|bytes| bytes.len() == len)
 }
 
 /// Base64url without padding, in its one canonical form (RFC 7515 §2).

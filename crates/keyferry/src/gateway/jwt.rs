@@ -1,8 +1,7 @@
 //! The policy for JWTs of tenants' issuers (RFC 7519, RFC 8725).
 //!
 //! A token is read strictly before it is verified, and nothing it says is believed until then
-//! except where to look: which tenant, which issuer, which key. Header parameters that would let
-//! the token bring its own key, or that must be understood (`crit`), are refused.
+//! except where to look: which tenant, which issuer, which key.
 
 use aws_lc_rs::digest;
 use keyferry_core::{
@@ -15,10 +14,11 @@ use keyferry_core::{
 };
 use serde::{Deserialize, Deserializer, de};
 
-use super::jws::{PublicKey, decode, object};
+use super::{
+    jwk::PublicKey,
+    jws::{Jws, Text, given, object},
+};
 
-/// The longest token, in bytes.
-const MAX_BYTES: usize = 8 * 1024;
 /// How far two clocks may differ, in seconds.
 pub(super) const SKEW: i64 = 30;
 /// The longest life of a token, in seconds.
@@ -28,27 +28,8 @@ const MAX_JTI: usize = 255;
 
 /// A token that was read and not verified.
 pub(super) struct Unverified<'t> {
-    signed: &'t [u8],
-    signature: Vec<u8>,
-    header: Header,
+    jws: Jws<'t>,
     claims: Claims,
-}
-
-/// Only these parameters; anything else that could change the meaning is refused.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    alg: String,
-    kid: Option<Text<255>>,
-    #[serde(rename = "typ")]
-    _typ: Option<Text<32>>,
-    #[serde(rename = "cty")]
-    _cty: Option<de::IgnoredAny>,
-    /// Thumbprints of a certificate: only names for the key, so there is nothing to believe.
-    #[serde(rename = "x5t")]
-    _x5t: Option<de::IgnoredAny>,
-    #[serde(rename = "x5t#S256")]
-    _x5t_s256: Option<de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -57,26 +38,17 @@ struct Claims {
     aud: Audience,
     tenant: TenantId,
     exp: Seconds,
+    #[serde(default, deserialize_with = "given")]
     nbf: Option<Seconds>,
+    #[serde(default, deserialize_with = "given")]
     iat: Option<Seconds>,
     jti: Text<MAX_JTI>,
+    #[serde(default, deserialize_with = "given")]
     sub: Option<Text<255>>,
     #[serde(default)]
     byok: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "given")]
     req_hash: Option<Text<128>>,
-}
-
-/// Non-empty text of at most so many bytes without control characters.
-struct Text<const MAX: usize>(String);
-
-impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.is_empty() || text.len() > MAX || text.chars().any(char::is_control) {
-            return Err(de::Error::custom("not an acceptable text"));
-        }
-        Ok(Self(text))
-    }
 }
 
 /// Whole seconds; no text, no fraction, no exponent, no negative number.
@@ -110,21 +82,9 @@ impl Audience {
 impl<'t> Unverified<'t> {
     /// Takes a compact token apart. `None` for everything that is not exactly of the form.
     pub(super) fn read(text: &'t [u8]) -> Option<Self> {
-        if text.len() > MAX_BYTES {
-            return None;
-        }
-        let text = std::str::from_utf8(text).ok()?;
-        let (signed, signature) = text.rsplit_once('.')?;
-        let (header, claims) = signed.split_once('.')?;
-        if claims.contains('.') {
-            return None;
-        }
-        Some(Self {
-            signed: signed.as_bytes(),
-            signature: decode(signature).filter(|bytes| !bytes.is_empty())?,
-            header: object(&decode(header)?)?,
-            claims: object(&decode(claims)?)?,
-        })
+        let jws = Jws::read(text)?;
+        let claims = object(jws.payload())?;
+        Some(Self { jws, claims })
     }
 
     pub(super) fn tenant(&self) -> &TenantId {
@@ -132,7 +92,7 @@ impl<'t> Unverified<'t> {
     }
 
     pub(super) fn kid(&self) -> Option<&str> {
-        self.header.kid.as_ref().map(|kid| kid.0.as_str())
+        self.jws.kid()
     }
 
     /// Whether the token says that it is of this issuer, for this audience, under its algorithm.
@@ -140,7 +100,7 @@ impl<'t> Unverified<'t> {
         self.claims.iss.0 == issuer.issuer
             && self.claims.aud.includes(&issuer.audience)
             && self.claims.tenant == issuer.tenant
-            && self.header.alg == issuer.algorithm.as_str()
+            && self.jws.alg() == issuer.algorithm.as_str()
     }
 
     /// Verifies the token; `None` if anything is wrong with it.
@@ -151,7 +111,7 @@ impl<'t> Unverified<'t> {
         now: Timestamp,
         replay_memory_lost_at: Option<Timestamp>,
     ) -> Option<Caller> {
-        if !self.names(issuer) || !key.verifies(self.signed, &self.signature) {
+        if !self.names(issuer) || !self.jws.is_signed_by(key) {
             return None;
         }
         self.check_times(now.secs(), replay_memory_lost_at.map(Timestamp::secs))?;

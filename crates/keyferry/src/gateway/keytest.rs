@@ -15,7 +15,7 @@ use keyferry_core::{
 use keyferry_envelope::{ApiKey, SecretBytes};
 use tokio::time::{Instant, timeout};
 
-use super::{Gateway, parse_key, slots::PlacedKey, views::away};
+use super::{Gateway, not_opened, parse_key, slots::PlacedKey};
 use crate::{
     http::Problem,
     telemetry::metrics,
@@ -56,7 +56,10 @@ impl KeyTest {
         let found = view.tenant.credentials.iter().find(|one| one.summary.id.as_str() == credential);
         let Some(found) = found else { return Ok(None) };
         let Some(provider) = gateway.providers.get(found.summary.provider.as_str()) else { return Ok(None) };
-        let key = gateway.unsealer.open(found, provider).map_err(|error| away(&error))?;
+        let key = gateway.unsealer.open(found, provider).await.map_err(|error| {
+            tracing::error!(event = "credential_unreadable", %error, %tenant, credential);
+            not_opened(&error)
+        })?;
         let placed = PlacedKey { slot: provider.auth_slot(), key: Arc::new(key) };
         Ok(Some(self.run(user, Some(tenant), provider, placed).await))
     }
@@ -67,7 +70,7 @@ impl KeyTest {
         user: &str,
         tenant: Option<&TenantId>,
         provider: &Provider,
-        value: &[u8],
+        value: SecretBytes,
     ) -> Result<TestedKey, Problem> {
         let placed = PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? };
         Ok(self.run(user, tenant, provider, placed).await)

@@ -1,7 +1,7 @@
 //! The data plane: one way through, each step handing its proof to the next.
 //!
 //! ```text
-//! Clean request ─► slots ⇒ Presented ─► authenticate ⇒ Caller ─► admit ⇒ Admission
+//! Clean request ─► slots ⇒ Offered ─► authenticate ⇒ Caller ─► open ⇒ Presented ─► admit ⇒ Admission
 //!   ─► unseal ⇒ ApiKey ─► forward ⇒ provider's answer ─► relay ⇒ Relay + Settlement
 //! ```
 //!
@@ -11,7 +11,11 @@
 mod admit;
 mod authenticate;
 mod body;
+mod bring;
 mod forward;
+#[cfg(test)]
+mod jose_tests;
+mod jwk;
 mod jwks;
 mod jws;
 mod jwt;
@@ -20,7 +24,9 @@ mod path;
 mod pieces;
 mod record;
 mod relay;
+mod roca;
 mod room;
+mod session;
 mod settle;
 mod slots;
 mod sse;
@@ -30,27 +36,33 @@ mod views;
 use std::{sync::Arc, time::Instant};
 
 use http::Response;
-pub use jws::KeySet;
+pub use jwk::KeySet;
 use keyferry_core::{
     admission::{KeyChoice, Policy},
     clock::Clock,
     code::Code,
+    dialect::Dialect,
     id::RequestId,
     port::{counter::Counters, store::Store},
     provider::{Provider, Providers},
     record::Outcome,
     time::Timestamp,
 };
-use keyferry_envelope::ApiKey;
+use keyferry_envelope::{ApiKey, SecretBytes};
 pub use keytest::{KeyTest, TestedKey};
 pub use pieces::Pieces;
 pub use record::Recorder;
 pub use relay::Relay;
 
-use self::{authenticate::Authenticator, settle::Settlement, slots::Presented, views::Views};
+use self::{
+    authenticate::{Authenticated, Authenticator},
+    settle::Settlement,
+    slots::Presented,
+    views::Views,
+};
 use crate::{
-    custody::{Unsealer, provider_key},
-    http::{AnswerBody, Clean, Form, Problem},
+    custody::{UnsealError, Unsealer, Unsealing, provider_key},
+    http::{AnswerBody, Clean, Form, Problem, SecretHeaders},
     telemetry::metrics,
     upstream::UpstreamClient,
 };
@@ -64,6 +76,7 @@ pub struct Gateway {
     views: Views,
     authenticator: Authenticator,
     unsealer: Unsealer,
+    unsealing: Option<Unsealing>,
     upstream: Arc<UpstreamClient>,
     recorder: Recorder,
     bodies: room::Room,
@@ -79,6 +92,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub counters: Arc<dyn Counters>,
     pub unsealer: Unsealer,
+    /// `None` where sealed keys are not accepted.
+    pub unsealing: Option<Unsealing>,
     pub upstream: Arc<UpstreamClient>,
     pub recorder: Recorder,
     /// When earlier uses of token ids were forgotten, if they were.
@@ -105,6 +120,7 @@ impl Gateway {
             providers: parts.providers,
             counters: parts.counters,
             unsealer: parts.unsealer,
+            unsealing: parts.unsealing,
             upstream: parts.upstream,
             recorder: parts.recorder,
             bodies: room::Room::default(),
@@ -120,6 +136,31 @@ impl Gateway {
     /// The configured providers.
     pub fn providers(&self) -> &Providers {
         &self.providers
+    }
+
+    /// Answers a request to a provider that is not configured, as one that is would answer up to
+    /// where the difference must show: who asks comes first here too, so a stranger does not learn
+    /// which names are configured.
+    pub async fn refuse_unknown(&self, request: Clean, name: &str, id: &RequestId) -> Response<AnswerBody> {
+        let (_, _, secrets) = request.into_parts();
+        let problem = match self.prove(secrets, name).await {
+            Ok(()) => Problem::new(Code::UnknownProvider, "No provider of this name is configured."),
+            Err(problem) => problem,
+        };
+        metrics::denied(problem.code.as_str());
+        tracing::info!(event = "request_denied", request_id = %id, code = problem.code.as_str(),
+            status = problem.status().as_u16());
+        problem.answer(Form::Native(Dialect::OpenAi), id.as_str())
+    }
+
+    /// Whether a good token came with a request to a provider of any name.
+    async fn prove(&self, secrets: SecretHeaders, name: &str) -> Result<(), Problem> {
+        let mut any = self.providers.get("openai").ok_or_else(authenticate::unauthorized)?.clone();
+        if let Ok(name) = name.parse() {
+            any.id = name;
+        }
+        let presented = slots::read(secrets, &any, &self.policy)?;
+        self.authenticator.authenticate(&self.views, &presented.token).await.map(drop)
     }
 
     /// Serves one request to a provider's surface; `below` is the path after the provider's name.
@@ -150,19 +191,23 @@ impl Gateway {
         id: &RequestId,
         started: Instant,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let (mut parts, incoming) = request.into_parts();
-        let presented = slots::read(&mut parts.headers, provider)?;
+        let (parts, incoming, secrets) = request.into_parts();
+        let offered = slots::read(secrets, provider, &self.policy)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
-        self.authenticator.authenticate(&self.views, &presented.token).await?;
+        let Authenticated { caller, .. } =
+            self.authenticator.authenticate(&self.views, &offered.token).await?;
         forward::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
+        // Before the body: a long upload must not make a sealed key stale.
+        let presented = self.open(offered, provider, &caller).await?;
         let passage = Passage { id, provider, operation: target.operation, started };
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
         let model = model(&target, &body)?;
         let permit = self.recorder.reserve()?;
+        self.claim(&presented).await?;
         let admitted = self.admit(&passage, &presented, model, &body).await?;
         let mut settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
-        let key = match self.unseal(&passage, presented, &admitted.admission.key) {
+        let key = match self.unseal(&passage, presented, &admitted.admission.key).await {
             Ok(key) => key,
             Err(problem) => {
                 settlement.answered(problem.status().as_u16());
@@ -174,26 +219,37 @@ impl Gateway {
     }
 
     /// The one step that turns an admission into a key.
-    fn unseal(
+    async fn unseal(
         &self,
         passage: &Passage<'_>,
         presented: Presented,
         choice: &KeyChoice,
     ) -> Result<slots::PlacedKey, Problem> {
         match choice {
-            KeyChoice::Carried => presented.key.ok_or_else(|| {
+            KeyChoice::Brought(_) => presented.key.map(|(_, key)| key).ok_or_else(|| {
                 Problem::new(Code::KeyNotFound, "The request brought no key for this provider.")
             }),
-            KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider) {
+            KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider).await {
                 Ok(key) => Ok(slots::PlacedKey { slot: passage.provider.auth_slot(), key: Arc::new(key) }),
                 Err(error) => {
                     tracing::error!(event = "credential_unreadable", %error, request_id = %passage.id,
                         tenant = %credential.summary.tenant, credential = %credential.summary.id);
-                    Err(Problem::unavailable(
-                        "The stored key cannot be opened. No other key was used in its place.",
-                    ))
+                    Err(not_opened(&error))
                 }
             },
+        }
+    }
+}
+
+/// Why a stored key did not open, for the client.
+fn not_opened(error: &UnsealError) -> Problem {
+    match error {
+        UnsealError::Root(error) => Problem::of_root(
+            error,
+            "The stored key cannot be opened now. No other key was used in its place.",
+        ),
+        UnsealError::Unreadable => {
+            Problem::unavailable("The stored key cannot be opened. No other key was used in its place.")
         }
     }
 }
@@ -211,8 +267,7 @@ fn model<'r>(target: &path::Target<'r>, body: &'r body::ReadBody) -> Result<Opti
 }
 
 /// Reads a key that a client sent.
-fn parse_key(value: &[u8]) -> Result<Arc<ApiKey>, Problem> {
-    let secret = keyferry_envelope::SecretBytes::new(value.to_vec());
-    let key = provider_key(secret).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
+fn parse_key(value: SecretBytes) -> Result<Arc<ApiKey>, Problem> {
+    let key = provider_key(value).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
     Ok(Arc::new(key))
 }

@@ -41,7 +41,7 @@ impl Settlement {
     ) -> Self {
         let credential_id = match &admitted.admission.key {
             KeyChoice::Held(credential) => Some(credential.summary.id.clone()),
-            KeyChoice::Carried => None,
+            KeyChoice::Brought(_) => None,
         };
         let overhead = passage.started.elapsed().saturating_sub(body.waited);
         Self {

@@ -1,30 +1,57 @@
 //! The slots in which secrets arrive, and which of them means what.
 //!
 //! The gateway's token may stand in any SDK's key slot, or in `X-Keyferry-Token`; then the
-//! provider's own slot may carry the caller's provider key. All of these headers are taken out
-//! here: none is left for a later step to pass on by mistake.
+//! provider's own slot may carry the caller's provider key. None of these headers is in the
+//! request's map: no later step can pass one on by mistake.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use keyferry_core::{
+    admission::{Brought, Policy},
     code::Code,
-    headers,
     provider::{AuthSlot, Provider},
+    sealing::SealClaim,
     token::looks_like_token,
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
 use serde::Deserialize;
 
-use super::parse_key;
-use crate::http::Problem;
+use super::{parse_key, session::SessionKey};
+use crate::http::{Problem, Repeated, SecretHeaders, copy};
 
-/// What a request showed.
+/// What a request showed: a token that proves nothing yet, and what may be a key.
+pub(super) struct Offered {
+    /// The gateway token or JWT.
+    pub(super) token: SecretBytes,
+    /// What may be a key for the provider, if it brought one.
+    pub(super) key: Option<OfferedKey>,
+}
+
+/// What may be a key.
+pub(super) enum OfferedKey {
+    /// In plain text.
+    Carried(PlacedKey),
+    /// Encrypted under a key beside it.
+    Session(SessionKey),
+    /// Sealed to the gateway.
+    Sealed(SecretBytes),
+}
+
+/// What a request showed, its key in plain text.
 pub(super) struct Presented {
     /// The gateway token or JWT.
     pub(super) token: SecretBytes,
-    /// A key for the provider, if it brought one.
-    pub(super) key: Option<PlacedKey>,
+    /// A key for the provider, and in which way it came, if it brought one.
+    pub(super) key: Option<(Brought, PlacedKey)>,
+    /// The use of a sealed key, which is to be counted before it is used.
+    pub(super) claim: Option<SealClaim>,
+}
+
+impl Presented {
+    /// In which way it brought a key, if it did.
+    pub(super) fn brought(&self) -> Option<Brought> {
+        self.key.as_ref().map(|(brought, _)| *brought)
+    }
 }
 
 /// A key and the header it goes into.
@@ -35,9 +62,10 @@ pub(super) struct PlacedKey {
 
 const SLOTS: [AuthSlot; 3] = [AuthSlot::Bearer, AuthSlot::XApiKey, AuthSlot::XGoogApiKey];
 
-/// Takes every secret out of the headers and says which is which.
-pub(super) fn read(headers: &mut HeaderMap, provider: &Provider) -> Result<Presented, Problem> {
-    let mut taken = Taken::from(headers)?;
+/// Says which of the secrets is which.
+pub(super) fn read(secrets: SecretHeaders, provider: &Provider, policy: &Policy) -> Result<Offered, Problem> {
+    let private = secrets.came_privately();
+    let mut taken = Taken::from(secrets)?;
     let (token, in_slot) = match taken.token.take() {
         Some(token) => {
             let key = own_key(&mut taken, provider, &token)?;
@@ -48,78 +76,83 @@ pub(super) fn read(headers: &mut HeaderMap, provider: &Provider) -> Result<Prese
     if taken.modes + usize::from(in_slot.is_some()) > 1 {
         return Err(two_modes());
     }
-    if taken.unserved {
+    if (taken.sealed.is_some() && !policy.sealed) || (taken.session.is_some() && !policy.session) {
         return Err(Problem::new(
             Code::Disabled,
             "Keys in this mode are not accepted by this gateway. No other key was used in its place.",
         ));
     }
-    let key = match (in_slot, taken.byok_key, taken.byok_keys) {
-        (Some(key), ..) => Some(key),
-        (None, Some(value), _) => Some(placed(provider, value.as_bytes())?),
-        (None, None, Some(value)) => from_map(provider, value.as_bytes())?,
-        (None, None, None) => None,
+    if taken.session.is_some() && !private {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            "Session keys are accepted over TLS only, or from a proxy on this host that ended it.",
+        ));
+    }
+    // One of them at most is there.
+    let key = if let Some(key) = in_slot {
+        Some(OfferedKey::Carried(key))
+    } else if let Some(session) = taken.session {
+        Some(OfferedKey::Session(session))
+    } else if let Some(sealed) = taken.sealed {
+        Some(OfferedKey::Sealed(sealed))
+    } else if let Some(value) = taken.byok_key {
+        Some(OfferedKey::Carried(placed(provider, value)?))
+    } else if let Some(value) = taken.byok_keys {
+        from_map(provider, value.expose())?.map(OfferedKey::Carried)
+    } else {
+        None
     };
-    Ok(Presented { token, key })
+    Ok(Offered { token, key })
 }
 
 fn two_modes() -> Problem {
     Problem::new(Code::InvalidRequest, "The request brings keys in two ways. Use one of them.")
 }
 
-/// The secrets of a request, out of its headers.
+/// The secrets of a request, by their meaning.
 struct Taken {
     token: Option<SecretBytes>,
-    slots: Vec<(AuthSlot, HeaderValue)>,
-    byok_key: Option<HeaderValue>,
-    byok_keys: Option<HeaderValue>,
+    slots: Vec<(AuthSlot, SecretBytes)>,
+    byok_key: Option<SecretBytes>,
+    byok_keys: Option<SecretBytes>,
+    session: Option<SessionKey>,
+    sealed: Option<SecretBytes>,
     /// How many ways of bringing a key were used, besides the provider's own slot.
     modes: usize,
-    /// A way was used that this gateway does not serve.
-    unserved: bool,
 }
 
 impl Taken {
-    fn from(headers: &mut HeaderMap) -> Result<Self, Problem> {
-        let mut one = |name: &'static str| take_one(headers, name);
+    fn from(mut secrets: SecretHeaders) -> Result<Self, Problem> {
+        let mut one = |name: &'static str| secrets.take(name);
         let token = one("x-keyferry-token")?;
         let byok_key = one("x-byok-key")?;
         let byok_keys = one("x-byok-keys")?;
-        let session = one("x-encrypted-key")?.is_some() | one("x-session-key")?.is_some();
-        let sealed = one("x-sealed-key")?.is_some();
+        let session = SessionKey { encrypted: one("x-encrypted-key")?, session: one("x-session-key")? };
+        let session = (session.encrypted.is_some() || session.session.is_some()).then_some(session);
+        let sealed = one("x-sealed-key")?;
         let mut slots = Vec::new();
         for slot in SLOTS {
             if let Some(value) = one(slot.header())? {
                 slots.push((slot, value));
             }
         }
-        debug_assert!(headers::SECRET.iter().all(|name| !headers.contains_key(*name)));
-        let modes =
-            [byok_key.is_some(), byok_keys.is_some(), session, sealed].into_iter().filter(|&m| m).count();
-        Ok(Self {
-            token: token.map(|value| SecretBytes::new(value.as_bytes().to_vec())),
-            slots,
-            byok_key,
-            byok_keys,
-            modes,
-            unserved: session || sealed,
-        })
+        let modes = [byok_key.is_some(), byok_keys.is_some(), session.is_some(), sealed.is_some()]
+            .into_iter()
+            .filter(|&m| m)
+            .count();
+        Ok(Self { token, slots, byok_key, byok_keys, session, sealed, modes })
     }
 }
 
-fn take_one(headers: &mut HeaderMap, name: &'static str) -> Result<Option<HeaderValue>, Problem> {
-    let name = HeaderName::from_static(name);
-    let mut values = headers.get_all(&name).iter();
-    let (first, second) = (values.next(), values.next());
-    if first.is_some() && second.is_some() {
-        return Err(Problem::new(Code::InvalidRequest, format!("The header {name} stands more than once.")));
+impl From<Repeated> for Problem {
+    fn from(repeated: Repeated) -> Self {
+        Self::new(Code::InvalidRequest, repeated.to_string())
     }
-    Ok(headers.remove(name))
 }
 
 /// The secret in a slot's value: what stands behind `Bearer` in `Authorization`, and all of it elsewhere.
-fn secret_of(slot: AuthSlot, value: &HeaderValue) -> Result<&[u8], Problem> {
-    let bytes = value.as_bytes();
+fn secret_of(slot: AuthSlot, value: &SecretBytes) -> Result<&[u8], Problem> {
+    let bytes = value.expose();
     if slot != AuthSlot::Bearer {
         return Ok(bytes);
     }
@@ -138,7 +171,7 @@ fn secret_of(slot: AuthSlot, value: &HeaderValue) -> Result<&[u8], Problem> {
 fn slot_token(taken: &mut Taken) -> Result<SecretBytes, Problem> {
     let mut found: Option<SecretBytes> = None;
     for (slot, value) in taken.slots.drain(..) {
-        let secret = SecretBytes::new(secret_of(slot, &value)?.to_vec());
+        let secret = copy(secret_of(slot, &value)?);
         match &found {
             Some(other) if !other.ct_eq(&secret) => {
                 return Err(Problem::new(
@@ -166,11 +199,11 @@ fn own_key(
 ) -> Result<Option<PlacedKey>, Problem> {
     let mut found: Option<PlacedKey> = None;
     for (slot, value) in taken.slots.drain(..) {
-        let secret = secret_of(slot, &value)?;
+        let secret = copy(secret_of(slot, &value)?);
         // SDKs insist on a key: one that sends the gateway's token or JWT twice means it once, and
         // it must not go to the provider.
-        let again = token.ct_eq(&SecretBytes::new(secret.to_vec()));
-        if secret.is_empty() || again || looks_like_token(secret) {
+        let again = token.ct_eq(&secret);
+        if secret.expose().is_empty() || again || looks_like_token(secret.expose()) {
             continue;
         }
         if !provider.own_slots().contains(&slot) {
@@ -188,7 +221,7 @@ fn own_key(
     Ok(found)
 }
 
-fn placed(provider: &Provider, value: &[u8]) -> Result<PlacedKey, Problem> {
+fn placed(provider: &Provider, value: SecretBytes) -> Result<PlacedKey, Problem> {
     Ok(PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? })
 }
 
@@ -204,7 +237,7 @@ fn from_map(provider: &Provider, value: &[u8]) -> Result<Option<PlacedKey>, Prob
             if found.is_some() {
                 return Err(malformed());
             }
-            found = Some(placed(provider, key.as_bytes())?);
+            found = Some(placed(provider, copy(key.as_bytes()))?);
         }
     }
     Ok(found)
@@ -235,27 +268,46 @@ impl<'de> Deserialize<'de> for KeyMap<'de> {
 
 #[cfg(test)]
 mod tests {
+    use keyferry_core::{
+        limits::{Rate, RateLimits},
+        provider::Providers,
+    };
+
     use super::*;
-    use keyferry_core::provider::Providers;
 
     const TOKEN: &str = "sk-kf-token";
     const KEY: &str = "sk-provider-key-0123456789";
 
-    fn read_with(provider: &str, headers: &[(&'static str, &str)]) -> Result<Presented, Problem> {
+    const POLICY: Policy = Policy {
+        enabled: true,
+        held: true,
+        carried: true,
+        daily_quota: 1,
+        rates: RateLimits {
+            caller: Rate::Unlimited,
+            tenant: Rate::Unlimited,
+            tenant_provider: Rate::Unlimited,
+            key_test: Rate::Unlimited,
+        },
+        session: false,
+        sealed: false,
+    };
+
+    fn read_with(provider: &str, headers: &[(&'static str, &str)]) -> Result<Offered, Problem> {
         let providers = Providers::built_in();
-        let mut map = HeaderMap::new();
+        let mut secrets = SecretHeaders::default();
         for (name, value) in headers {
-            map.append(*name, value.parse().expect("header"));
+            secrets.add(name, value.as_bytes());
         }
-        let presented = read(&mut map, providers.get(provider).expect("built in"));
-        if presented.is_ok() {
-            assert!(map.is_empty(), "a secret header was left");
-        }
-        presented
+        let provider = providers.get(provider).expect("built in");
+        read(secrets, provider, &POLICY)
     }
 
-    fn key_of(presented: &Presented) -> Option<(AuthSlot, &[u8])> {
-        presented.key.as_ref().map(|placed| (placed.slot, placed.key.expose()))
+    fn key_of(offered: &Offered) -> Option<(AuthSlot, &[u8])> {
+        match &offered.key {
+            Some(OfferedKey::Carried(placed)) => Some((placed.slot, placed.key.expose())),
+            _ => None,
+        }
     }
 
     #[test]

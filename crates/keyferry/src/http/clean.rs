@@ -5,36 +5,48 @@ use http_body::Body;
 
 use super::{
     client_body::ClientBody,
-    ingress::{self, Reason},
+    ingress::{self, Extracted, Reason},
+    route::ClientAddr,
+    secrets::SecretHeaders,
 };
 
-/// A request that can be read in one way only. Made by [`Clean::judge`] and nothing else.
-pub struct Clean(Request<ClientBody>);
+/// A request that can be read in one way only, and its secrets apart from it. Made by
+/// [`Clean::judge`] and nothing else.
+pub struct Clean {
+    request: Request<ClientBody>,
+    secrets: SecretHeaders,
+}
 
 impl Clean {
     /// Over HTTP/1.1 the guard has judged the bytes before the library saw them; over HTTP/2 the
     /// library has judged the frames, and the rest is judged here.
-    pub(super) fn judge(request: Request<ClientBody>) -> Result<Self, Reason> {
-        if request.version() != Version::HTTP_2 {
-            return Ok(Self(request));
+    pub(super) fn judge(
+        request: Request<ClientBody>,
+        extracted: Option<Extracted>,
+        client: ClientAddr,
+    ) -> Result<Self, Reason> {
+        let (mut parts, body) = request.into_parts();
+        if parts.version == Version::HTTP_2 {
+            ingress::judge_h2(&parts, !body.is_end_stream())?;
         }
-        let (parts, body) = request.into_parts();
-        ingress::judge_h2(&parts, !body.is_end_stream())?;
-        Ok(Self(Request::from_parts(parts, body)))
+        let Some(secrets) =
+            extracted.filter(|one| one.secrets.fit(&parts.headers, one.mark)).map(|one| one.secrets)
+        else {
+            return Err(Reason("The request's headers were not read as they were judged."));
+        };
+        SecretHeaders::unmark(&mut parts.headers);
+        let secrets = secrets.privately(client.is_private());
+        Ok(Self { request: Request::from_parts(parts, body), secrets })
     }
 
     /// The request's path.
     pub fn path(&self) -> &str {
-        self.0.uri().path()
+        self.request.uri().path()
     }
 
     /// Takes it apart.
-    pub fn into_parts(self) -> (Parts, ClientBody) {
-        self.0.into_parts()
-    }
-
-    /// The request itself, for the control plane's router.
-    pub fn into_inner(self) -> Request<ClientBody> {
-        self.0
+    pub fn into_parts(self) -> (Parts, ClientBody, SecretHeaders) {
+        let (parts, body) = self.request.into_parts();
+        (parts, body, self.secrets)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{convert::Infallible, io, pin::Pin, sync::Arc, time::Duration};
 
+use http::Request;
 use hyper::{
+    body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -11,10 +13,11 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     time::timeout,
 };
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     body::BusyBody,
-    ingress::{GuardedIo, MAX_HEAD, Shared},
+    ingress::{FramedIo, GuardedIo, MAX_HEAD, Shared},
     route::{App, ClientAddr},
 };
 use crate::{
@@ -57,13 +60,13 @@ impl Served {
             _ => return,
         };
         if early.starts_with(PREFACE) {
-            self.http2(Rewound { early, io }).await;
+            self.http2(io, early).await;
         } else {
             self.http1(io, early).await;
         }
     }
 
-    async fn http1<T>(self, io: T, early: Vec<u8>)
+    async fn http1<T>(self, io: T, early: Zeroizing<Vec<u8>>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -71,10 +74,12 @@ impl Served {
         let guarded = GuardedIo::new(io, early, Arc::clone(&shared));
         let service = service_fn(|request| {
             let busy = shared.busy();
+            // Now, not when the answer is worked on: the library asks in the order of the heads.
+            let extracted = shared.next_secrets();
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
             async move {
-                let answer = app.answer(serves, client, &shared, request).await;
+                let answer = app.answer(serves, client, &shared, request, extracted).await;
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });
@@ -84,17 +89,22 @@ impl Served {
             .max_buf_size(4 * MAX_HEAD)
             .half_close(false)
             .serve_connection(TokioIo::new(guarded), service);
-        drive(connection, |connection| connection.graceful_shutdown(), self.until, self.phases.clone()).await;
+        drive(connection, |connection| connection.graceful_shutdown(), &shared, self.until, self.phases)
+            .await;
     }
 
-    async fn http2<T>(self, io: Rewound<T>)
+    async fn http2<T>(self, io: T, early: Zeroizing<Vec<u8>>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(|request| {
-            let app = Arc::clone(&self.app);
+        let shared = Arc::<Shared>::default();
+        let framed = FramedIo::new(io, early, PREFACE.len(), Arc::clone(&shared));
+        let service = service_fn(|request: Request<Incoming>| {
+            // Now, not when the answer is worked on: the library asks in the order of the heads.
+            let extracted = shared.secrets_of(request.headers());
+            let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
-            async move { Ok::<_, Infallible>(app.answer(serves, client, &Arc::default(), request).await) }
+            async move { Ok::<_, Infallible>(app.answer(serves, client, &shared, request, extracted).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -106,16 +116,18 @@ impl Served {
             .max_local_error_reset_streams(64)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
-            .serve_connection(TokioIo::new(io), service);
-        drive(connection, |connection| connection.graceful_shutdown(), self.until, self.phases.clone()).await;
+            .serve_connection(TokioIo::new(framed), service);
+        drive(connection, |connection| connection.graceful_shutdown(), &shared, self.until, self.phases)
+            .await;
     }
 }
 
-/// Drives a connection to its end; from a phase on it takes no new request, and with the last one
-/// it is cut off.
+/// Drives a connection to its end; from a phase on, or when an answer says so, it takes no new
+/// request, and with the last phase it is cut off.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     shut_down: impl FnOnce(Pin<&mut C>),
+    shared: &Shared,
     until: Phase,
     mut phases: Phases,
 ) {
@@ -123,6 +135,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     tokio::select! {
         ended = connection.as_mut() => return log_end(ended),
         _ = phases.wait_for(|phase| *phase >= until) => shut_down(connection.as_mut()),
+        () = shared.ending() => shut_down(connection.as_mut()),
     }
     tokio::select! {
         ended = connection => log_end(ended),
@@ -139,76 +152,16 @@ fn log_end(ended: Result<(), hyper::Error>) {
 }
 
 /// Reads until it is clear which version is spoken.
-async fn first_bytes<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Vec<u8>> {
-    let mut early = Vec::new();
+async fn first_bytes<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut early = Zeroizing::new(Vec::with_capacity(1024));
     let mut space = [0; 1024];
     loop {
         let read = io.read(&mut space).await?;
         early.extend_from_slice(&space[..read]);
+        space[..read].zeroize();
         let undecided = early.len() < PREFACE.len() && PREFACE.starts_with(&early);
         if read == 0 || !undecided {
             return Ok(early);
-        }
-    }
-}
-
-/// A stream of which some was read already.
-struct Rewound<T> {
-    early: Vec<u8>,
-    io: T,
-}
-
-mod rewound {
-    use std::{
-        io,
-        pin::Pin,
-        task::{Context, Poll},
-    };
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    use super::Rewound;
-
-    impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            let this = self.get_mut();
-            if this.early.is_empty() {
-                return Pin::new(&mut this.io).poll_read(cx, buf);
-            }
-            let taken = this.early.len().min(buf.remaining());
-            buf.put_slice(&this.early[..taken]);
-            this.early.drain(..taken);
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
-        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
-        }
-
-        fn poll_write_vectored(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            bufs: &[io::IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
-        }
-
-        fn is_write_vectored(&self) -> bool {
-            self.io.is_write_vectored()
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.get_mut().io).poll_flush(cx)
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
         }
     }
 }

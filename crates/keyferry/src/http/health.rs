@@ -9,16 +9,22 @@ use std::{
 };
 
 use http::{HeaderValue, Response, StatusCode, header};
-use keyferry_core::port::{counter::Counters, store::Store};
+use keyferry_core::{
+    breaker::BreakerState,
+    port::{counter::Counters, store::Store},
+};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::body::AnswerBody;
+use crate::custody::Keyring;
 
 /// What readiness depends on.
 pub struct Health {
     /// The store.
     pub store: Arc<dyn Store>,
+    /// The roots.
+    pub keyring: Arc<Keyring>,
     /// The counters.
     pub counters: Arc<dyn Counters>,
     /// Set when the process is about to end: load balancers should look elsewhere.
@@ -48,9 +54,18 @@ impl Health {
             "status": status,
             "storage": {"status": word(storage)},
             "counters": {"status": word(counters)},
-            "kms": {"status": "ok"},
+            "kms": {"status": kms(self.keyring.state())},
         });
         json_answer(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+    }
+}
+
+/// While the root is away, keys that are open serve: that alone makes nobody unready.
+fn kms(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "ok",
+        BreakerState::Degraded | BreakerState::Probing => "degraded",
+        BreakerState::Open => "open",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Listeners: where connections come from.
 
-use std::{io, net::IpAddr, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     connection::Served,
+    rinsed::Rinsed,
     route::{App, ClientAddr},
 };
 use crate::{
@@ -149,15 +150,16 @@ impl Bound {
             Socket::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Accepted::Tcp(stream), ClientAddr(Some(canonical(address.ip())))))
+                let client =
+                    ClientAddr { ip: Some(address.ip().to_canonical()), over_tls: self.tls.is_some() };
+                Ok((Accepted::Tcp(stream), client))
             }
-            Socket::Unix(socket, _) => Ok((Accepted::Unix(socket.accept().await?.0), ClientAddr(None))),
+            Socket::Unix(socket, _) => {
+                let client = ClientAddr { ip: None, over_tls: self.tls.is_some() };
+                Ok((Accepted::Unix(socket.accept().await?.0), client))
+            }
         }
     }
-}
-
-fn canonical(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
 }
 
 async fn serve_one(
@@ -171,12 +173,12 @@ async fn serve_one(
         (Accepted::Tcp(stream), None) => served.run(stream).await,
         (Accepted::Unix(stream), None) => served.run(stream).await,
         (Accepted::Tcp(stream), Some(tls)) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(Rinsed(stream))).await {
                 served.run(stream).await;
             }
         }
         (Accepted::Unix(stream), Some(tls)) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(Rinsed(stream))).await {
                 served.run(stream).await;
             }
         }

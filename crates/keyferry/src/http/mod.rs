@@ -8,7 +8,9 @@ mod health;
 mod ingress;
 mod listener;
 mod problem;
+mod rinsed;
 mod route;
+mod secrets;
 
 pub use body::AnswerBody;
 pub use clean::Clean;
@@ -16,4 +18,5 @@ pub use client_body::ClientBody;
 pub use health::Health;
 pub use listener::{BindError, Bound, bind};
 pub use problem::{Form, Problem};
-pub use route::{App, ClientAddr};
+pub use route::{App, ClientAddr, EndsConnection};
+pub use secrets::{Handed, Repeated, SecretHeaders, copy};

@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use keyferry_core::{code::Code, dialect::Dialect};
+use keyferry_core::{code::Code, dialect::Dialect, port::root::RootError};
 use serde_json::{Value, json};
 
 use super::body::AnswerBody;
+use crate::custody::{SealRefused, SealingError};
 
 /// In whose form an error is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,33 @@ impl Problem {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let retry_after = matches!(code, Code::ServiceUnavailable).then_some(1);
         Self { code, message: message.into(), retry_after, status: None }
+    }
+
+    /// A root did not do what was asked of it.
+    pub fn of_root(error: &RootError, what: &str) -> Self {
+        let RootError::CircuitOpen { retry_after_ms } = error else { return Self::unavailable(what) };
+        let mut problem = Self::new(Code::KmsCircuitOpen, format!("{what} Its root is away."));
+        problem.retry_after = Some(retry_after_ms.div_ceil(1000).max(1));
+        problem
+    }
+
+    /// A sealed key is not taken.
+    fn of_seal(refused: &SealRefused) -> Self {
+        let code = match refused {
+            SealRefused::DoesNotOpen => Code::DecryptionFailed,
+            SealRefused::UnknownKey => Code::SealingKeyUnknown,
+            SealRefused::Stale => Code::SealStale,
+            SealRefused::Used => Code::ReplayDetected,
+            SealRefused::Away(cause) => {
+                tracing::error!(
+                    event = "unsealing_failed",
+                    error = cause as &(dyn std::error::Error + 'static)
+                );
+                let SealingError::Root(root) = cause else { return Self::unavailable(&refused.to_string()) };
+                return Self::of_root(root, &refused.to_string());
+            }
+        };
+        Self::new(code, refused.to_string())
     }
 
     /// A part of the gateway is away.
@@ -176,5 +204,10 @@ fn gemini_status(status: u16) -> &'static str {
         500 => "INTERNAL",
         501.. => "UNAVAILABLE",
         _ => "INVALID_ARGUMENT",
+    }
+}
+impl From<SealRefused> for Problem {
+    fn from(refused: SealRefused) -> Self {
+        Self::of_seal(&refused)
     }
 }

@@ -11,9 +11,10 @@ use tower::ServiceExt;
 
 use super::{
     AnswerBody, Clean, ClientBody, Form, Health, Problem,
-    ingress::{REFUSED_TARGET, Refusal, Shared},
+    ingress::{Extracted, REFUSED_TARGET, Refusal, Shared},
+    secrets::Handed,
 };
-use crate::{config::Resources, gateway::Gateway};
+use crate::{config::Resources, gateway::Gateway, telemetry::metrics};
 
 /// Everything a listener can serve.
 pub struct App {
@@ -31,9 +32,25 @@ pub struct App {
     pub metrics: PrometheusHandle,
 }
 
-/// The address a request came from, as the control plane sees it.
+/// On an answer: its connection ends with it, and so do the buffers that its request went through.
+#[derive(Clone, Copy)]
+pub struct EndsConnection;
+
+/// Where a request came from.
 #[derive(Clone, Copy, Debug)]
-pub struct ClientAddr(pub Option<IpAddr>);
+pub struct ClientAddr {
+    /// The address; none for a local socket.
+    pub ip: Option<IpAddr>,
+    /// Whether it came over TLS.
+    pub over_tls: bool,
+}
+
+impl ClientAddr {
+    /// Whether nobody on the way could read it: over TLS, or from this host.
+    pub fn is_private(self) -> bool {
+        self.over_tls || self.ip.is_none_or(|ip| ip.is_loopback())
+    }
+}
 
 impl App {
     /// Answers one request on a listener with these resources.
@@ -43,16 +60,20 @@ impl App {
         client: ClientAddr,
         shared: &Arc<Shared>,
         request: Request<Incoming>,
+        extracted: Option<Extracted>,
     ) -> Response<AnswerBody> {
         let id = RequestId::make(self.clock.now(), &*self.entropy);
         let over_http1 = request.version() != Version::HTTP_2;
         let (parts, incoming) = request.into_parts();
         let (body, rest) = ClientBody::new(incoming);
         let request = Request::from_parts(parts, body);
-        let mut answer = self.answer_as(&id, serves, client, shared, request).await;
+        let mut answer = self.answer_as(&id, serves, client, shared, request, extracted).await;
+        let ends = answer.extensions_mut().remove::<EndsConnection>().is_some();
         let headers = answer.headers_mut();
-        if over_http1 && rest.is_unread() {
+        if over_http1 && (ends || rest.is_unread()) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else if ends {
+            shared.end();
         }
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
@@ -72,15 +93,16 @@ impl App {
         client: ClientAddr,
         shared: &Arc<Shared>,
         request: Request<ClientBody>,
+        extracted: Option<Extracted>,
     ) -> Response<AnswerBody> {
         if let Some(refusal) = refused(&request, shared) {
             return refuse(&refusal, id);
         }
         let target = request.uri().path().to_owned();
-        let clean = match Clean::judge(request) {
+        let clean = match Clean::judge(request, extracted, client) {
             Ok(clean) => clean,
             Err(reason) => {
-                crate::telemetry::metrics::refused();
+                metrics::refused();
                 return refuse(&Refusal { reason, status: 400, target, of_body: false }, id);
             }
         };
@@ -103,7 +125,7 @@ impl App {
         match path {
             "/healthz" if serves.health => return Health::alive(),
             "/readyz" if serves.health => return self.health.ready().await,
-            "/metrics" if serves.metrics => return text(self.metrics.render()),
+            "/metrics" if serves.metrics => return text(metrics::render(&self.metrics)),
             "/" => {
                 let message = "There is nothing at this address. See /openapi.json.";
                 return nothing(Form::Native(Dialect::OpenAi), message, id);
@@ -128,16 +150,17 @@ impl App {
             return None;
         }
         let Some(provider) = self.gateway.providers().get(name) else {
-            let problem = Problem::new(Code::UnknownProvider, "No provider of this name is configured.");
-            return Some(problem.answer(Form::Native(Dialect::OpenAi), id.as_str()));
+            return Some(self.gateway.refuse_unknown(clean, name, id).await);
         };
         let below = &path[1 + name.len()..];
         Some(self.gateway.serve(clean, provider, below, id).await)
     }
 
     async fn admin(&self, client: ClientAddr, clean: Clean) -> Response<AnswerBody> {
-        let mut request = clean.into_inner().map(axum::body::Body::new);
+        let (parts, body, secrets) = clean.into_parts();
+        let mut request = Request::from_parts(parts, axum::body::Body::new(body));
         request.extensions_mut().insert(client);
+        request.extensions_mut().insert(Handed::new(secrets));
         match self.admin.clone().oneshot(request).await {
             Ok(answer) => answer.map(AnswerBody::Admin),
             Err(never) => match never {},
@@ -168,4 +191,23 @@ fn text(body: String) -> Response<AnswerBody> {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_private_over_tls_and_from_this_host() {
+        let from = |ip: &str, over_tls| ClientAddr { ip: Some(ip.parse().expect("an address")), over_tls };
+        for private in
+            [from("127.0.0.1", false), from("127.8.0.1", false), from("::1", false), from("192.0.2.1", true)]
+        {
+            assert!(private.is_private(), "{private:?}");
+        }
+        assert!(ClientAddr { ip: None, over_tls: false }.is_private(), "a local socket");
+        for exposed in ["192.0.2.1", "10.0.0.1", "fe80::1", "::2", "::ffff:10.0.0.1", "0.0.0.0", "::"] {
+            assert!(!from(exposed, false).is_private(), "{exposed}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Nothing here sees a header or a body, and the types that hold keys have no way to be printed.
 //! Events of other crates pass from `warn` on, at the level `trace` from `info` on.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, panic};
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
@@ -51,4 +51,12 @@ pub fn start(format: LogFormat, level: LogLevel) {
     };
     let subscriber = registry().with(lines.with_filter(filter));
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// A panic is logged with its place. What it says is not: it may quote what it was working on.
+pub fn of_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(event = "panic", place = place.as_deref());
+    }));
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use keyferry_core::breaker::BreakerState;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -23,6 +24,10 @@ const CONNECTIONS: &str = "keyferry_client_connections";
 const UPSTREAM_CONNECTIONS: &str = "keyferry_upstream_connections_total";
 const EGRESS_DENIED: &str = "keyferry_egress_denied_total";
 const USAGE_WAITING: &str = "keyferry_usage_rows_waiting";
+const KMS_CALLS: &str = "keyferry_kms_calls_total";
+const KMS_STATE: &str = "keyferry_kms_circuit_state";
+const SECRETMEM: &str = "keyferry_secretmem";
+const SECRETMEM_OVERFLOWED: &str = "keyferry_secretmem_overflowed_total";
 
 const SHORT: [f64; 8] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
 const LONG: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
@@ -56,6 +61,13 @@ fn describe() {
     );
     describe_counter!(EGRESS_DENIED, "Dials refused by the address guard, by provider.");
     describe_gauge!(USAGE_WAITING, "Usage rows that are not in the store yet.");
+    describe_counter!(KMS_CALLS, "Calls of a root, by root, operation and outcome.");
+    describe_gauge!(
+        KMS_STATE,
+        "Circuit of a root, by root: 0 closed, 1 some calls failed, 2 probing, 3 open."
+    );
+    describe_gauge!(SECRETMEM, Unit::Bytes, "Memory locked for secrets, by the kind that is in use.");
+    describe_counter!(SECRETMEM_OVERFLOWED, "Secrets for which no locked memory was left.");
     for provider in ["openai", "anthropic", "gemini"] {
         counter!(KEY_STORED, "provider" => provider).absolute(0);
         counter!(PROVIDER_API_ERROR, "provider" => provider, "status" => "500").absolute(0);
@@ -64,6 +76,14 @@ fn describe() {
         }
         counter!(KEY_TEST_FAILED, "provider" => provider, "status" => "invalid").absolute(0);
     }
+}
+
+/// Everything, as it is now.
+pub fn render(handle: &PrometheusHandle) -> String {
+    let memory = keyferry_secretmem::report();
+    gauge!(SECRETMEM, "backend" => memory.backend.as_str()).set(memory.locked as f64);
+    counter!(SECRETMEM_OVERFLOWED).absolute(memory.overflowed);
+    handle.render()
 }
 
 /// A key was stored or rotated.
@@ -147,6 +167,23 @@ pub fn upstream_connection(provider: &str, how: &'static str) {
 /// The address guard refused a dial.
 pub fn egress_denied(provider: &str) {
     counter!(EGRESS_DENIED, "provider" => provider.to_owned()).increment(1);
+}
+
+/// A root was called.
+pub fn kms_called(root: &str, operation: &'static str, outcome: &'static str) {
+    counter!(KMS_CALLS, "root" => root.to_owned(), "operation" => operation, "outcome" => outcome)
+        .increment(1);
+}
+
+/// The circuit of a root is in this state.
+pub fn kms_state(root: &str, state: BreakerState) {
+    let value = match state {
+        BreakerState::Closed => 0.0,
+        BreakerState::Degraded => 1.0,
+        BreakerState::Probing => 2.0,
+        BreakerState::Open => 3.0,
+    };
+    gauge!(KMS_STATE, "root" => root.to_owned()).set(value);
 }
 
 /// So many usage rows wait for the store.

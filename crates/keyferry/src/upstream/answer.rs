@@ -17,17 +17,45 @@ use super::{
 
 /// What a provider answers. Read to its end, its connection goes back to the pool; dropped before,
 /// the connection is closed, which is how the provider learns that nobody listens any more.
+///
+/// An error may quote the key, and what was read on a connection stays in its buffers while it is
+/// open. So the connection of an error is closed, unless whoever read it says that it may be
+/// [kept](Self::keep).
 pub struct UpstreamBody {
     incoming: Incoming,
     ready: Option<(Lane, Ready, Arc<UpstreamClient>)>,
+    /// It is an error.
+    error: bool,
+    /// It was read to its end.
+    ended: bool,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, lane: Lane, ready: Ready, client: Arc<UpstreamClient>) -> Self {
-        Self { incoming, ready: Some((lane, ready, client)) }
+    pub(super) fn new(
+        incoming: Incoming,
+        error: bool,
+        lane: Lane,
+        ready: Ready,
+        client: Arc<UpstreamClient>,
+    ) -> Self {
+        Self { incoming, ready: Some((lane, ready, client)), error, ended: false }
+    }
+
+    /// The answer quotes no key: if it was read to its end, its connection may serve again.
+    pub fn keep(mut self) {
+        if self.ended {
+            self.pool();
+        }
     }
 
     fn ended(&mut self) {
+        self.ended = true;
+        if !self.error {
+            self.pool();
+        }
+    }
+
+    fn pool(&mut self) {
         if let Some((lane, ready, client)) = self.ready.take() {
             client.pool.put(&lane, ready);
         }

@@ -179,7 +179,8 @@ impl UpstreamClient {
         lane: Lane,
         ready: Ready,
     ) -> Response<UpstreamBody> {
-        answer.map(|incoming| UpstreamBody::new(incoming, lane, ready, Arc::clone(self)))
+        let error = answer.status().as_u16() >= 400;
+        answer.map(|incoming| UpstreamBody::new(incoming, error, lane, ready, Arc::clone(self)))
     }
 }
 

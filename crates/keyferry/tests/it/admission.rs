@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     Connection, Gateway, Issuer, Options, Provider, a_key,
     issuer::{claims, header},
+    request,
 };
 
 const CHAT: &str = "/openai/v1/chat/completions";
@@ -176,6 +177,39 @@ async fn a_callers_rate_is_its_own() {
 }
 
 #[tokio::test]
+async fn a_tenants_admin_may_slow_a_token_down_and_not_speed_it_up() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::start(Options::to(&provider).yaml("rate_limits: {caller: 10/min}")).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let path = format!("/tenants/{}/tokens", tenant.id);
+    for (rate, allowed) in [
+        ("10/min", true),
+        ("1/min", true),
+        ("10/h", true),
+        ("10/d", true),
+        ("11/min", false),
+        ("1/s", false),
+        ("11/h", false),
+        ("10000000/d", false),
+        ("unlimited", false),
+    ] {
+        let body = json!({"role": "caller", "rate": rate});
+        let reply = gateway.admin(&tenant.admin_token, "POST", &path, &body).await;
+        if allowed {
+            reply.expect(201);
+        } else {
+            let reply = reply.refused(400, "invalid_request");
+            let detail = reply.json()["detail"].as_str().expect("a text").to_owned();
+            assert!(detail.contains("rate_limits.caller") && detail.contains("10/min"), "{detail}");
+        }
+        // What all callers may do is the operator's to say, and so is an exception to it.
+        gateway.operator("POST", &path, &body).await.expect(201);
+    }
+    let body = json!({"role": "tenant_admin", "rate": "unlimited"});
+    gateway.admin(&tenant.admin_token, "POST", &path, &body).await.refused(400, "invalid_request");
+}
+
+#[tokio::test]
 async fn each_rate_of_the_configuration_holds() {
     for (setting, other_caller, other_provider, other_tenant) in [
         ("rate_limits: {caller: 1/h}", true, false, true),
@@ -319,4 +353,45 @@ async fn a_way_of_bringing_keys_that_is_off_falls_back_to_no_other() {
         gateway.post(&tenant.caller_token, CHAT, &[("x-byok-key", &own)], &body).await.expect(carried);
         assert_eq!(provider.count(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_learn_which_providers_there_are() {
+    let provider = Provider::right().await;
+    let yaml = "providers:\n  acme: {kind: openai-compatible, base_url: 'https://llm.acme.com/v1'}";
+    let options = Options::to(&provider).dial("llm.acme.com", provider.address, true).yaml(yaml);
+    let gateway = Gateway::start(options).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("sk-")).await;
+    let (secret, good) = (a_key("sk-"), format!("Bearer {}", tenant.caller_token));
+    let key = secret.as_str();
+    let cases: [&[(&str, &str)]; 9] = [
+        &[],
+        &[("authorization", "Bearer nobody")],
+        &[("authorization", "Basic eDp5")],
+        &[("authorization", "Bearer sk-kf-nobody-secret")],
+        &[("x-api-key", key)],
+        &[("x-keyferry-token", "nobody"), ("x-api-key", key)],
+        &[("x-keyferry-token", "nobody"), ("authorization", &good)],
+        &[("authorization", &good), ("x-api-key", key)],
+        &[("authorization", "Bearer nobody"), ("x-sealed-key", "v=1")],
+    ];
+    for headers in cases {
+        for (method, below, body) in [
+            ("POST", "v1/chat/completions", "{\"model\":\"m\"}"),
+            ("GET", "v1/models", ""),
+            ("POST", "", ""),
+            ("GET", "v1/moon?key=1", ""),
+        ] {
+            let ask = async |name: &str| {
+                let url = format!("{}/{name}/{below}", gateway.url());
+                let reply = request(method, &url, headers, body.as_bytes()).await;
+                let mut seen = reply.head.headers.clone();
+                seen.retain(|(name, _)| !name.ends_with("request-id") && name != "date");
+                (reply.status(), seen, reply.text().replace(name, "NAME"))
+            };
+            assert_eq!(ask("acme").await, ask("moon").await, "{method} {below} {headers:?}");
+        }
+    }
+    let asked = gateway.post(&tenant.caller_token, "/moon/v1/chat/completions", &[], &json!({})).await;
+    asked.refused(400, "BYOK_UNKNOWN_PROVIDER");
 }

@@ -153,9 +153,15 @@ async fn a_new_chain_needs_the_gateways_key() {
     let (gateway, _) = written().await;
     // A chain that is right in itself, made by a gateway with another master secret.
     let (other, _) = written().await;
-    std::fs::copy(other.database(), gateway.database()).expect("a copy");
-    for end in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{end}", gateway.database().display()));
+    let mut database = Database::open(&gateway.database()).await;
+    database.run("ATTACH ? AS other", &[&other.database().display().to_string()]).await;
+    for statement in [
+        "DELETE FROM main.audit",
+        "DELETE FROM main.audit_head",
+        "INSERT INTO main.audit SELECT * FROM other.audit",
+        "INSERT INTO main.audit_head SELECT * FROM other.audit_head",
+    ] {
+        database.run(statement, &[]).await;
     }
     let output = verify(&gateway, &[]);
     assert_eq!(output.status.code(), Some(1));

@@ -2,7 +2,9 @@
 
 mod control_plane;
 mod data_plane;
+mod document;
 mod echoes;
+mod offsets;
 mod program;
 mod search;
 
@@ -46,7 +48,10 @@ impl Waters {
     }
 
     async fn before(provider: Provider) -> Self {
-        let gateway = Gateway::start(Options::to(&provider).yaml(UNLIMITED)).await;
+        let gateway = Gateway::start(
+            Options::to(&provider).yaml(&UNLIMITED.replace("byok: {", "byok: {session: true, ")),
+        )
+        .await;
         let key = format!("sk-proj-{}", random(40));
         let tenant = gateway.tenant_with_key("openai", &key).await;
         let keys = Mutex::new(vec![("stored at the beginning".to_owned(), key)]);

@@ -181,7 +181,7 @@ async fn a_store_is_not_opened_under_another_master_secret() {
     fs::write(&file, "0123456789abcdef".repeat(4) + "\n").expect("a file");
     let (output, said) = refused(&mut serve(gateway.dir()));
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("not the one this store was made with"), "{said}");
+    assert!(said.contains("this store was made under the root local:"), "{said}");
     fs::write(&file, right).expect("a file");
     gateway.restart().await;
     gateway.chat(&tenant.caller_token).await.expect(200);

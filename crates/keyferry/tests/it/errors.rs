@@ -102,7 +102,7 @@ async fn post(gateway: &Gateway, token: &str, path: &str, headers: &[(&str, &str
 /// What is wrong with the request itself.
 async fn requests(told: &mut Told) {
     let provider = Provider::right().await;
-    let gateway = Gateway::before(&provider).await;
+    let gateway = Gateway::start(Options::to(&provider).yaml("byok: {session: true}")).await;
     for (name, path, body) in SURFACES {
         let tenant = gateway.tenant_with_key(name, &a_key("sk-")).await;
         let token = &tenant.caller_token;
@@ -117,6 +117,12 @@ async fn requests(told: &mut Told) {
         told.note(name, &post(&gateway, &bound, path, &[], body.as_bytes()).await, Code::ModelNotAllowed);
         let sealed = [("x-sealed-key", "v=1")];
         told.note(name, &post(&gateway, token, path, &sealed, body.as_bytes()).await, Code::Disabled);
+        let session = [("x-encrypted-key", "AAAA"), ("x-session-key", "AAAA")];
+        told.note(
+            name,
+            &post(&gateway, token, path, &session, body.as_bytes()).await,
+            Code::DecryptionFailed,
+        );
     }
     let tenant = gateway.tenant_with_key("openai", &a_key("sk-")).await;
     let unknown = post(&gateway, &tenant.caller_token, "/moon/v1/chat/completions", &[], b"{}").await;
@@ -317,6 +323,7 @@ async fn every_code_is_told_in_the_dialect_of_its_route() {
             // And these about requests to a provider only.
             Code::UnknownOperation
             | Code::HashMismatch
+            | Code::DecryptionFailed
             | Code::ModelNotAllowed
             | Code::SsrfBlocked
             | Code::NotEligible

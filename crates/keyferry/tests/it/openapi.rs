@@ -222,6 +222,7 @@ fn audit_log_md_has_every_action_and_no_other() {
     let mut sources = Vec::new();
     files(&root().join("crates/keyferry/src/admin"), "rs", &mut sources);
     files(&root().join("crates/storage/src/sqlite"), "rs", &mut sources);
+    files(&root().join("crates/keyferry/src/custody"), "rs", &mut sources);
     let mut written = BTreeSet::new();
     for source in sources {
         let text = fs::read_to_string(source).expect("text");
@@ -297,6 +298,10 @@ fn cli_md_has_every_command_with_its_options_and_no_other() {
 /// The paths of all keys of a schema: `a.b`, `list[].c`, `map.*.d`.
 fn keys(schema: &Value, whole: &Value, path: &str, found: &mut BTreeSet<String>) {
     if let Some(name) = schema["$ref"].as_str() {
+        // A previous root is written like the one that wraps.
+        if path.ends_with("previous[]") {
+            return;
+        }
         return keys(&whole["$defs"][name.trim_start_matches("#/$defs/")], whole, path, found);
     }
     for choice in schema["anyOf"].as_array().into_iter().flatten() {

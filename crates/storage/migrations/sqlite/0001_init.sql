@@ -5,6 +5,42 @@ CREATE TABLE settings (
     value BLOB NOT NULL
 ) STRICT;
 
+-- Keys under a root: tenants' KEKs, the service secret, sealing keys. Destroying a tenant is deleting
+-- its KEKs: without them nothing opens the DEKs they wrap.
+CREATE TABLE wrapped_keys (
+    n          INTEGER PRIMARY KEY AUTOINCREMENT,
+    purpose    TEXT NOT NULL,
+    owner      TEXT NOT NULL,
+    id         TEXT NOT NULL,
+    root       TEXT NOT NULL,
+    wrapped    BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    retired_at INTEGER,
+    UNIQUE (purpose, owner, id)
+) STRICT;
+
+-- One KEK of a tenant, and one service secret, is in use; sealing keys overlap.
+CREATE UNIQUE INDEX wrapped_keys_one_in_use
+    ON wrapped_keys (purpose, owner) WHERE retired_at IS NULL AND purpose <> 'sealing';
+
+-- The public halves of sealing keys; the private ones are wrapped keys of the same id.
+CREATE TABLE sealing_keys (
+    kid        TEXT PRIMARY KEY,
+    kem        INTEGER NOT NULL,
+    public_key BLOB NOT NULL,
+    not_before INTEGER NOT NULL,
+    not_after  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Which sealed keys were used, by whom, and how often.
+CREATE TABLE seal_claims (
+    key   BLOB PRIMARY KEY,
+    owner BLOB NOT NULL,
+    uses  INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seal_claims_to_forget ON seal_claims (until);
+
 CREATE TABLE tenants (
     id               TEXT PRIMARY KEY,
     name             TEXT NOT NULL,
@@ -52,6 +88,7 @@ CREATE TABLE credential_versions (
     destroy_at    INTEGER,
     PRIMARY KEY (credential_id, version)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX credential_versions_by_kek ON credential_versions (kek_id);
 CREATE INDEX credential_versions_to_destroy
     ON credential_versions (destroy_at) WHERE destroy_at IS NOT NULL;
 

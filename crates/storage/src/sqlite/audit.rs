@@ -63,7 +63,8 @@ const HEADLESS: StoreError =
 
 impl SqliteStore {
     /// Begins the log of a new database. An old one has its head, or lost it, and is left as it is.
-    pub(super) async fn begin_audit(&self) -> Result<(), StoreError> {
+    pub(super) async fn audit_begin(&self, chain: AuditChain) -> Result<(), StoreError> {
+        let chain = self.chain.get_or_init(|| chain);
         let mut tx = self.write().await?;
         let new = sqlx::query(
             "INSERT INTO settings (name, value) VALUES ('audit_begun', x'01') ON CONFLICT DO NOTHING",
@@ -72,7 +73,7 @@ impl SqliteStore {
         .await
         .map_err(away)?;
         if new.rows_affected() == 1 {
-            write_head(&mut tx, self.chain.begin()).await?;
+            write_head(&mut tx, chain.begin()).await?;
         }
         tx.commit().await.map_err(away)
     }

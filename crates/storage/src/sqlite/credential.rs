@@ -6,8 +6,9 @@ use keyferry_core::{
     id::{CredentialId, TenantId},
     port::store::{NewVersion, Page, PageRequest, StoreError},
     time::Timestamp,
+    wrapped::WrappedKey,
 };
-use keyferry_envelope::{KekId, Sealed};
+use keyferry_envelope::{KekId, KeyPurpose, Sealed};
 use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{
@@ -87,9 +88,13 @@ impl SqliteStore {
         tenant: &TenantId,
     ) -> Result<Vec<SealedCredential>, StoreError> {
         let rows = sqlx::query(
-            "SELECT c.*, v.origin, v.wrapped_dek, v.envelope, v.kek_id AS wrapped_by
+            "SELECT c.*, v.origin, v.wrapped_dek, v.envelope, v.kek_id AS wrapped_by,
+             k.root AS kek_root, k.wrapped AS kek_wrapped, k.created_at AS kek_created_at,
+             k.retired_at AS kek_retired_at
              FROM credentials c JOIN credential_versions v
              ON v.credential_id = c.id AND v.version = c.version
+             LEFT JOIN wrapped_keys k
+             ON k.purpose = 'tenant-kek' AND k.owner = c.tenant_id AND k.id = v.kek_id
              WHERE c.tenant_id = ? AND c.state = 'active' ORDER BY c.n",
         )
         .bind(tenant.as_str())
@@ -217,13 +222,14 @@ impl SqliteStore {
                 source: "overlap ended".to_owned(),
                 detail: serde_json::json!({"version": row.get::<u32>("version")?}),
             };
-            super::audit::append(&self.chain, &mut tx, draft).await?;
+            super::audit::append(self.chain()?, &mut tx, draft).await?;
         }
         tx.commit().await.map_err(away)?;
         Ok(gone.len() as u64)
     }
 }
 
+/// Adds a version, whose KEK must be there: it may have been destroyed since the key was sealed.
 async fn insert_version(
     tx: &mut Transaction<'_, Sqlite>,
     id: &CredentialId,
@@ -231,9 +237,11 @@ async fn insert_version(
     origin: &str,
     sealed: &Sealed,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO credential_versions
-         (credential_id, version, origin, kek_id, wrapped_dek, envelope) VALUES (?, ?, ?, ?, ?, ?)",
+    let done = sqlx::query(
+        "INSERT INTO credential_versions (credential_id, version, origin, kek_id, wrapped_dek, envelope)
+         SELECT ?1, ?2, ?3, id, ?5, ?6 FROM wrapped_keys
+         WHERE purpose = 'tenant-kek' AND id = ?4
+         AND owner = (SELECT tenant_id FROM credentials WHERE id = ?1)",
     )
     .bind(id.as_str())
     .bind(version)
@@ -243,8 +251,11 @@ async fn insert_version(
     .bind(&sealed.envelope)
     .execute(&mut **tx)
     .await
-    .map(drop)
-    .map_err(away)
+    .map_err(away)?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::Conflict("The tenant's keys were replaced meanwhile. Send it again."));
+    }
+    Ok(())
 }
 
 fn numbered(row: &SqliteRow) -> Result<i64, StoreError> {
@@ -277,13 +288,28 @@ fn read(row: &SqliteRow) -> Result<CredentialSummary, StoreError> {
 fn read_sealed(row: &SqliteRow) -> Result<SealedCredential, StoreError> {
     let summary = read(row)?;
     let row = Reader { table: "credential_versions", row };
+    let kek_id: String = row.get("wrapped_by")?;
     Ok(SealedCredential {
-        summary,
         origin: row.get("origin")?,
         sealed: Sealed {
             envelope: row.get("envelope")?,
             wrapped_dek: row.get("wrapped_dek")?,
-            kek_id: KekId::new(row.get::<String>("wrapped_by")?),
+            kek_id: KekId::new(kek_id.clone()),
         },
+        kek: read_kek(&row, &summary.tenant, kek_id)?,
+        summary,
     })
+}
+
+fn read_kek(row: &Reader<'_>, tenant: &TenantId, id: String) -> Result<Option<WrappedKey>, StoreError> {
+    let Some(root) = row.get("kek_root")? else { return Ok(None) };
+    Ok(Some(WrappedKey {
+        purpose: KeyPurpose::TenantKek,
+        owner: tenant.as_str().to_owned(),
+        id,
+        root,
+        wrapped: row.get("kek_wrapped")?,
+        created_at: row.time("kek_created_at")?,
+        retired_at: row.maybe_time("kek_retired_at")?,
+    }))
 }

@@ -8,22 +8,27 @@ mod audit;
 mod credential;
 mod issuer;
 mod rows;
+mod sealing;
 mod tenant;
 mod token;
 mod usage;
+mod wrapped;
 
 use std::{
     borrow::Cow,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use keyferry_core::{
     audit::{AuditChain, AuditDraft, AuditHead, AuditRow},
-    credential::{CredentialSummary, SealedCredential, TestResult},
+    credential::{CredentialSummary, MovedVersion, SealedCredential, TestResult, VersionToMove},
     id::{CredentialId, IssuerId, TenantId, TokenId},
     issuer::Issuer,
     port::store::{
@@ -31,10 +36,13 @@ use keyferry_core::{
         UsageRow,
     },
     record::UsageRecord,
+    sealing::{SealClaim, StoredSealingKey},
     tenant::{Tenant, TenantChange},
     time::Timestamp,
     token::Token,
+    wrapped::{KekUse, WrappedKey},
 };
+use keyferry_envelope::KeyPurpose;
 use sqlx::{
     Connection, Row, Sqlite, Transaction,
     migrate::{Migration, MigrationType, Migrator},
@@ -52,7 +60,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// For lists and sums over many rows: however long they take, admission has its own.
     reports: SqlitePool,
-    chain: AuditChain,
+    /// Its key is derived from a secret in this store: known a moment after the store is opened.
+    chain: OnceLock<AuditChain>,
     /// Destroyed keys still stand in the write-ahead log.
     to_shred: AtomicBool,
     file: PathBuf,
@@ -62,7 +71,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file, makes it if it is not there, and brings its tables up to date.
-    pub async fn open(path: &Path, chain: AuditChain) -> Result<Self, StoreError> {
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -70,6 +79,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY)
             .pragma("secure_delete", "ON")
+            // Large sorts would otherwise spill rows into a file in /tmp.
+            .pragma("temp_store", "MEMORY")
             .pragma("trusted_schema", "OFF");
         let pool = |connections| {
             SqlitePoolOptions::new()
@@ -82,17 +93,19 @@ impl SqliteStore {
         };
         let writer = pool(1).await.map_err(away)?;
         migrator().run(&writer).await.map_err(|error| StoreError::Away(error.to_string()))?;
-        let store = Self {
+        Ok(Self {
             readers: pool(4).await.map_err(away)?,
             reports: pool(2).await.map_err(away)?,
             writer,
-            chain,
+            chain: OnceLock::new(),
             to_shred: AtomicBool::new(true),
             file: path.to_owned(),
             identity: identity(path),
-        };
-        store.begin_audit().await?;
-        Ok(store)
+        })
+    }
+
+    fn chain(&self) -> Result<&AuditChain, StoreError> {
+        self.chain.get().ok_or_else(|| StoreError::Away("the audit log is not open".to_owned()))
     }
 
     /// Notes that keys were destroyed, and empties the write-ahead log, in which older images of
@@ -118,7 +131,7 @@ impl SqliteStore {
 
     /// Ends a change: its audit row, then the commit.
     async fn commit(&self, mut tx: Transaction<'_, Sqlite>, draft: AuditDraft) -> Result<(), StoreError> {
-        audit::append(&self.chain, &mut tx, draft).await?;
+        audit::append(self.chain()?, &mut tx, draft).await?;
         tx.commit().await.map_err(away)
     }
 }
@@ -176,6 +189,27 @@ impl Store for SqliteStore {
         row.map(|row| row.try_get(0).map_err(away)).transpose()
     }
 
+    async fn put_setting(
+        &self,
+        name: &str,
+        value: Option<&[u8]>,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        match value {
+            Some(value) => sqlx::query(
+                "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+            )
+            .bind(name)
+            .bind(value),
+            None => sqlx::query("DELETE FROM settings WHERE name = ?").bind(name),
+        }
+        .execute(&mut *tx)
+        .await
+        .map_err(away)?;
+        self.commit(tx, audit).await
+    }
+
     async fn init_setting(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         sqlx::query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
             .bind(name)
@@ -184,6 +218,71 @@ impl Store for SqliteStore {
             .await
             .map_err(away)?;
         Ok(self.setting(name).await?.unwrap_or_default())
+    }
+
+    async fn open_audit(&self, chain: AuditChain) -> Result<(), StoreError> {
+        self.audit_begin(chain).await
+    }
+
+    async fn wrapped_key(&self, purpose: KeyPurpose, owner: &str) -> Result<Option<WrappedKey>, StoreError> {
+        self.wrapped_get(purpose, owner).await
+    }
+    async fn init_wrapped_key(&self, key: &WrappedKey) -> Result<WrappedKey, StoreError> {
+        self.wrapped_init(key).await
+    }
+    async fn replace_wrapped_key(&self, key: &WrappedKey, audit: AuditDraft) -> Result<(), StoreError> {
+        self.wrapped_replace(key, audit).await
+    }
+    async fn wrapped_keys_after(&self, after: i64, limit: u32) -> Result<Vec<(i64, WrappedKey)>, StoreError> {
+        self.wrapped_after(after, limit).await
+    }
+    async fn rewrap_key(&self, key: &WrappedKey, old: &[u8]) -> Result<bool, StoreError> {
+        self.wrapped_rewrap(key, old).await
+    }
+    async fn destroy_unused_keks(
+        &self,
+        retired_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let keks = self.keks_destroy(retired_before, now).await?;
+        self.shred(keks > 0).await;
+        Ok(keks)
+    }
+    async fn kek_uses(&self) -> Result<Vec<KekUse>, StoreError> {
+        self.kek_used().await
+    }
+    async fn versions_to_move(
+        &self,
+        after: Option<(&CredentialId, u32)>,
+        limit: u32,
+    ) -> Result<Vec<VersionToMove>, StoreError> {
+        self.versions_misplaced(after, limit).await
+    }
+    async fn move_versions(&self, moved: &[MovedVersion]) -> Result<u64, StoreError> {
+        self.versions_move(moved).await
+    }
+
+    async fn sealing_keys(&self) -> Result<Vec<StoredSealingKey>, StoreError> {
+        self.sealing_list().await
+    }
+    async fn create_sealing_key(
+        &self,
+        key: &StoredSealingKey,
+        unless_after: Option<Timestamp>,
+        audit: AuditDraft,
+    ) -> Result<bool, StoreError> {
+        self.sealing_create(key, unless_after, audit).await
+    }
+    async fn destroy_sealing_keys(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        let keys = self.sealing_destroy(ended_before, now).await?;
+        self.shred(keys > 0).await;
+        Ok(keys)
+    }
+    async fn claim_seal(&self, claim: &SealClaim) -> Result<bool, StoreError> {
+        self.seal_claim(claim).await
+    }
+    async fn forget_seals(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.seals_forget(now).await
     }
 
     async fn create_tenant(&self, tenant: &Tenant, audit: AuditDraft) -> Result<(), StoreError> {
@@ -344,7 +443,7 @@ impl Store for SqliteStore {
 
 #[cfg(test)]
 mod tests {
-    use keyferry_envelope::LocalRoot;
+    use keyferry_envelope::{ServiceSecret, SystemEntropy};
 
     use super::*;
 
@@ -363,9 +462,9 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_was_full_is_written_to_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let root = LocalRoot::from_hex("0123456789abcdef".repeat(4).as_bytes()).expect("valid");
-        let chain = AuditChain::new(root.audit_key());
-        let store = SqliteStore::open(&folder.path().join("test.db"), chain).await.expect("opens");
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
+        let secret = ServiceSecret::generate(&SystemEntropy);
+        store.open_audit(AuditChain::new(secret.audit_key())).await.expect("opens");
         // The connection may add no page: to SQLite that is a full disk.
         sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.expect("set");
         let full = store.append_audit(draft("x".repeat(100_000))).await;

@@ -105,6 +105,7 @@ impl SqliteStore {
             "DELETE FROM credentials WHERE tenant_id = ?",
             "DELETE FROM tokens WHERE tenant_id = ?",
             "DELETE FROM issuers WHERE tenant_id = ?",
+            "DELETE FROM wrapped_keys WHERE owner = ?",
         ] {
             sqlx::query(statement).bind(id.as_str()).execute(&mut *tx).await.map_err(away)?;
         }

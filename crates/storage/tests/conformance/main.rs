@@ -6,7 +6,9 @@ mod audit;
 mod counters;
 mod credentials;
 mod issuers;
+mod keks;
 mod sample;
+mod sealing;
 mod tenants;
 mod tokens;
 mod usage;
@@ -16,12 +18,10 @@ macro_rules! against_store {
     ($backend:ident, $open:expr, $($module:ident :: $test:ident),+ $(,)?) => {
         mod $backend {
             $(
-                mod $module {
-                    #[tokio::test]
-                    async fn $test() {
-                        let (store, _guard) = $open.await;
-                        super::super::$module::$test(&store).await;
-                    }
+                #[tokio::test]
+                async fn $test() {
+                    let (store, _guard) = $open.await;
+                    super::$module::$test(&store).await;
                 }
             )+
         }
@@ -46,6 +46,13 @@ against_store!(
     crate::sample::sqlite(),
     tenants::a_tenant_comes_back_as_it_was_written,
     credentials::a_credential_lives_from_storing_to_revocation,
+    keks::a_tenant_has_one_kek_in_use,
+    keks::versions_move_to_a_new_kek_once,
+    keks::a_rotation_wins_over_a_move,
+    keks::a_key_is_rewrapped_if_it_is_still_the_one,
+    sealing::sealing_keys_follow_each_other,
+    sealing::a_sealed_key_is_good_so_often_and_for_one_caller,
+    sealing::a_hundred_uses_at_once_of_one_are_one,
     tokens::a_token_lives_from_issue_to_revocation,
     issuers::an_issuer_comes_and_goes,
     usage::rows_are_summed_and_listed,

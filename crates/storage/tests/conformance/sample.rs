@@ -8,8 +8,9 @@ use keyferry_core::{
     tenant::{BudgetPeriod, Fallback, Tenant},
     time::Timestamp,
     verdict::KeyStatus,
+    wrapped::WrappedKey,
 };
-use keyferry_envelope::{KekId, LocalRoot, Sealed};
+use keyferry_envelope::{KekId, KeyPurpose, Sealed, SecretBytes, ServiceSecret};
 use keyferry_storage::sqlite::SqliteStore;
 use serde_json::json;
 use tempfile::TempDir;
@@ -19,13 +20,14 @@ pub(crate) fn now() -> Timestamp {
 }
 
 pub(crate) fn chain() -> AuditChain {
-    let root = LocalRoot::from_hex("0123456789abcdef".repeat(4).as_bytes()).expect("valid");
-    AuditChain::new(root.audit_key())
+    let secret = ServiceSecret::from_secret(SecretBytes::new(vec![7; 32])).expect("32 bytes");
+    AuditChain::new(secret.audit_key())
 }
 
 pub(crate) async fn sqlite() -> (SqliteStore, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::open(&folder.path().join("test.db"), chain()).await.expect("opens");
+    let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
+    store.open_audit(chain()).await.expect("opens");
     (store, folder)
 }
 
@@ -58,11 +60,24 @@ pub(crate) fn tenant(id: &str) -> Tenant {
 pub(crate) async fn with_tenant(store: &dyn Store) -> TenantId {
     let tenant = tenant("acme");
     store.create_tenant(&tenant, draft("tenant.created")).await.expect("created");
+    store.init_wrapped_key(&kek(&tenant.id, "kek_1")).await.expect("added");
     tenant.id
 }
 
+pub(crate) fn kek(tenant: &TenantId, id: &str) -> WrappedKey {
+    WrappedKey {
+        purpose: KeyPurpose::TenantKek,
+        owner: tenant.as_str().to_owned(),
+        id: id.to_owned(),
+        root: "local:1".to_owned(),
+        wrapped: id.as_bytes().to_vec(),
+        created_at: now(),
+        retired_at: None,
+    }
+}
+
 pub(crate) fn sealed(byte: u8) -> Sealed {
-    Sealed { envelope: vec![byte; 100], wrapped_dek: vec![byte; 90], kek_id: KekId::new("local:1") }
+    Sealed { envelope: vec![byte; 100], wrapped_dek: vec![byte; 90], kek_id: KekId::new("kek_1") }
 }
 
 pub(crate) fn credential(id: &str, tenant: &TenantId, provider: &str, label: &str) -> SealedCredential {
@@ -76,7 +91,7 @@ pub(crate) fn credential(id: &str, tenant: &TenantId, provider: &str, label: &st
             state: State::Active,
             last4: "abcd".into(),
             fingerprint: "0011".into(),
-            kek_id: "local:1".into(),
+            kek_id: "kek_1".into(),
             created_at: now(),
             created_by: "operator".into(),
             last_used_at: None,
@@ -84,6 +99,7 @@ pub(crate) fn credential(id: &str, tenant: &TenantId, provider: &str, label: &st
         },
         origin: "https://api.openai.com".into(),
         sealed: sealed(1),
+        kek: Some(kek(tenant, "kek_1")),
     }
 }
 

@@ -20,9 +20,9 @@ use super::{
         json::Json,
         problem::{Answer, Failure},
     },
-    key_of,
+    key_of, not_sealed,
 };
-use crate::{http::Problem, telemetry::metrics};
+use crate::telemetry::metrics;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +32,7 @@ struct Rotation<'a> {
     overlap_seconds: Option<u32>,
 }
 
-const SHAPE: &str = "{api_key, overlap_seconds?}, the key without JSON escapes";
+const SHAPE: &str = "{api_key | sealed_key, overlap_seconds?}, the key without JSON escapes";
 const MAX_OVERLAP: u32 = 30 * 24 * 3600;
 
 pub(in super::super) async fn rotate(
@@ -53,14 +53,11 @@ pub(in super::super) async fn rotate(
         return Err(Failure::invalid(format!("'overlap_seconds' is at most {MAX_OVERLAP}.")));
     }
     let provider = context.state.providers.get(old.provider.as_str()).ok_or_else(missing)?;
-    let key = key_of(rotation.api_key, rotation.sealed_key)?;
+    let key = key_of(&context, &tenant.id, provider, rotation.api_key, rotation.sealed_key).await?;
     let version = old.version + 1;
-    let sealed = context.state.vault.seal(tenant.id.as_str(), provider, id.as_str(), version, &key).map_err(
-        |error| {
-            tracing::error!(event = "sealing_failed", %error);
-            Problem::unavailable("The key could not be sealed; the old one stays.")
-        },
-    )?;
+    let sealed = context.state.vault.seal(&tenant.id, provider, id.as_str(), version, &key).await;
+    let sealed =
+        sealed.map_err(|error| not_sealed(&error, "The key could not be sealed; the old one stays."))?;
     drop(key);
     let keep_old_until = (overlap > 0).then(|| context.now.plus_secs(i64::from(overlap)));
     let detail = json!({"provider": provider.id, "version": version, "overlap_seconds": overlap});

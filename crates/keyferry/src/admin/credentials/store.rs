@@ -17,9 +17,9 @@ use super::{
         problem::{Answer, Failure},
         text,
     },
-    key_of,
+    key_of, not_sealed,
 };
-use crate::{http::Problem, telemetry::metrics};
+use crate::telemetry::metrics;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,7 +30,7 @@ struct New<'a> {
     label: Option<String>,
 }
 
-const SHAPE: &str = "{provider, api_key, label?}, the key without JSON escapes";
+const SHAPE: &str = "{provider, api_key | sealed_key, label?}, the key without JSON escapes";
 const FIRST: u32 = 1;
 
 pub(in super::super) async fn store(
@@ -50,18 +50,15 @@ pub(in super::super) async fn store(
     if label.len() > 64 {
         return Err(Failure::invalid("'label' is at most 64 bytes."));
     }
-    let key = key_of(new.api_key, new.sealed_key)?;
+    let key = key_of(&context, &tenant.id, provider, new.api_key, new.sealed_key).await?;
     // A key pasted into the wrong field must not be kept, shown in lists and written to the log.
     if label.as_bytes().windows(12).any(|part| key.expose().windows(12).any(|window| window == part)) {
         return Err(Failure::invalid("The label has a part of the key in it."));
     }
     let id = CredentialId::make(context.now, &*context.state.entropy);
-    let sealed = context.state.vault.seal(tenant.id.as_str(), provider, id.as_str(), FIRST, &key).map_err(
-        |error| {
-            tracing::error!(event = "sealing_failed", %error);
-            Problem::unavailable("The key could not be sealed, and was not stored.")
-        },
-    )?;
+    let sealed = context.state.vault.seal(&tenant.id, provider, id.as_str(), FIRST, &key).await;
+    let sealed =
+        sealed.map_err(|error| not_sealed(&error, "The key could not be sealed, and was not stored."))?;
     drop(key);
     let summary = CredentialSummary {
         id,
@@ -80,7 +77,8 @@ pub(in super::super) async fn store(
     };
     let detail = json!({"provider": provider.id, "label": summary.label, "version": FIRST});
     let audit = context.audit("credential.stored", Some(&tenant.id), summary.id.as_str(), detail);
-    let credential = SealedCredential { summary, origin: sealed.origin, sealed: sealed.sealed };
+    let credential =
+        SealedCredential { summary, origin: sealed.origin, sealed: sealed.sealed, kek: Some(sealed.kek) };
     let shown = credential.summary.clone();
     context.change(&tenant.id, async move |store| store.create_credential(&credential, audit).await).await?;
     metrics::key_stored(provider.id.as_str());

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{
-    context::Context,
+    context::{Actor, Context},
     json::Json,
     problem::{Answer, Failure},
     text,
@@ -43,6 +43,7 @@ pub(in super::super) async fn issue(
     for model in new.models.iter().flatten() {
         text::check("models", Some(model))?;
     }
+    check_rate(&context, new.rate)?;
     let minted = token::mint(&*context.state.entropy);
     let token = Token {
         id: minted.id,
@@ -63,4 +64,19 @@ pub(in super::super) async fn issue(
     context.change(&tenant.id, async move |store| store.create_token(&stored, audit).await).await?;
     shown["token"] = json!(String::from_utf8_lossy(minted.text.expose()));
     Ok((StatusCode::CREATED, Body(shown)))
+}
+
+/// How fast a caller may be is the operator's to say: a tenant's admin may slow a token down, and
+/// not lift it above the limit of all.
+fn check_rate(context: &Context, rate: Option<Rate>) -> Result<(), Failure> {
+    let limit = context.state.policy.rates.caller;
+    let lifts = matches!(context.actor, Actor::OfTenant(_)) && rate.is_some_and(|rate| rate.exceeds(limit));
+    if !lifts {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "'rate' lets more pass than rate_limits.caller, which is {limit} and at most {} at once. Only the \
+         operator may issue such a token.",
+        limit.burst()
+    )))
 }

@@ -12,6 +12,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Reason, Refusal, STAND_IN, Shared,
@@ -37,7 +38,7 @@ pub struct GuardedIo<T> {
     shared: Arc<Shared>,
     scanner: Scanner,
     /// Read from the client, not yet scanned, only before the first read.
-    early: Vec<u8>,
+    early: Zeroizing<Vec<u8>>,
     /// Judged good, not yet read by the library.
     out: Vec<u8>,
     out_at: usize,
@@ -71,7 +72,7 @@ impl Timer {
 
 impl<T> GuardedIo<T> {
     /// Guards a connection of which `early` was read already.
-    pub fn new(io: T, early: Vec<u8>, shared: Arc<Shared>) -> Self {
+    pub fn new(io: T, early: Zeroizing<Vec<u8>>, shared: Arc<Shared>) -> Self {
         Self {
             io,
             shared,
@@ -87,7 +88,10 @@ impl<T> GuardedIo<T> {
     }
 
     fn scan(&mut self, input: &[u8]) {
-        match self.scanner.scan(input, &mut self.out) {
+        let verdict = self.scanner.scan(input, &mut self.out);
+        // Before the library sees the heads they are of.
+        self.shared.keep_secrets(self.scanner.extracted());
+        match verdict {
             Verdict::Taken => {}
             Verdict::HeadRefused(refusal) => self.refused(refusal),
             Verdict::BodyRefused(refusal) => {
@@ -112,7 +116,7 @@ impl<T> GuardedIo<T> {
         buf.put_slice(&waiting[..taken]);
         self.out_at += taken;
         if self.out_at == self.out.len() {
-            self.out.clear();
+            self.out.zeroize();
             self.out_at = 0;
         }
         true
@@ -170,6 +174,7 @@ impl<T: AsyncRead + Unpin> GuardedIo<T> {
         let read = part.filled().len();
         let was_in_head = self.scanner.in_head();
         self.scan(part.filled());
+        part.filled_mut().zeroize();
         // A head has one time limit from its first byte on; every other wait begins anew.
         if was_in_head && self.scanner.in_head() && self.read_timer.is_set() {
             return Poll::Ready(Ok(read));
@@ -278,7 +283,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
         while *left > 0 && !timer.poll_over(cx) {
             let mut part = ReadBuf::uninit(&mut space);
             match ready!(Pin::new(&mut this.io).poll_read(cx, &mut part)) {
-                Ok(()) if !part.filled().is_empty() => *left = left.saturating_sub(part.filled().len()),
+                Ok(()) if !part.filled().is_empty() => {
+                    *left = left.saturating_sub(part.filled().len());
+                    part.filled_mut().zeroize();
+                }
                 _ => break,
             }
         }

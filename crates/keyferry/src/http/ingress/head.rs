@@ -1,11 +1,15 @@
 //! An HTTP/1.1 head (RFC 9112 §2–§5), read strictly.
 
+use std::ops::Range;
+
 use keyferry_core::net::target::{self, TargetRefused};
+use memchr::memmem;
 
 use super::{
     Reason,
     fields::{Fields, Framing, is_token},
 };
+use crate::http::secrets::{Mark, SecretHeaders, secret_name};
 
 /// Judges a head that ends in its empty line; answers how its body is delimited.
 pub(super) fn judge(head: &[u8]) -> Result<Framing, Reason> {
@@ -22,9 +26,27 @@ pub(super) fn judge(head: &[u8]) -> Result<Framing, Reason> {
             return Err(Reason("Folded header lines are not accepted."));
         }
         let colon = line.iter().position(|&b| b == b':').ok_or(BROKEN)?;
-        fields.take(&line[..colon], trim(&line[colon + 1..]))?;
+        fields.take(&line[..colon], &line[trim(line, colon + 1)])?;
     }
     Err(BROKEN)
+}
+
+/// Moves the values of the secret headers out of a head that was judged good, and leaves a mark in
+/// the place of each. No length changes, so the head keeps its one reading.
+pub(super) fn extract(head: &mut [u8], mark: Mark) -> SecretHeaders {
+    let mut secrets = SecretHeaders::default();
+    let mut at = memmem::find(head, b"\r\n").map_or(head.len(), |end| end + 2);
+    while let Some(length) = memmem::find(&head[at..], b"\r\n") {
+        let line = &mut head[at..at + length];
+        at += length + 2;
+        let Some(colon) = line.iter().position(|&b| b == b':') else { continue };
+        if let Some(name) = secret_name(&line[..colon]) {
+            let value = trim(line, colon + 1);
+            secrets.add(name, &line[value.clone()]);
+            mark.write(&mut line[value]);
+        }
+    }
+    secrets
 }
 
 const BROKEN: Reason = Reason("The request's head is malformed.");
@@ -78,11 +100,13 @@ pub(super) fn check_target(target: &[u8]) -> Result<(), Reason> {
     })
 }
 
-fn trim(value: &[u8]) -> &[u8] {
+/// Where the value is in a line whose name and colon end here.
+fn trim(line: &[u8], from: usize) -> Range<usize> {
     let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let value = &line[from..];
     let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
     let end = value.iter().rposition(|b| !blank(b)).map_or(start, |at| at + 1);
-    &value[start..end]
+    from + start..from + end
 }
 
 /// Lines that end in CR LF; a CR or LF anywhere else is an error.

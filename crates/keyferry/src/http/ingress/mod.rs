@@ -13,21 +13,35 @@
 //! | `scan` | heads and bodies in turn |
 //! | `guard` | all that as an `AsyncRead`, with time limits |
 //! | `h2` | what is left to judge of an HTTP/2 head |
+//! | `frames`, `hpack`, `huffman` | the frames of HTTP/2, their header blocks written anew without secrets |
+//! | `framed` | that as an `AsyncRead` |
 
 mod chunked;
 mod fields;
+mod framed;
+mod frames;
 mod guard;
 mod h2;
 mod head;
+mod hpack;
+mod huffman;
 mod scan;
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+pub use framed::FramedIo;
 pub use guard::GuardedIo;
 pub use h2::judge as judge_h2;
+use http::HeaderMap;
+use tokio::sync::Notify;
+
+use super::secrets::{Mark, SecretHeaders};
 
 /// The longest head section, in bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -56,11 +70,25 @@ pub struct Refusal {
 pub const REFUSED_TARGET: &str = "/.refused";
 const STAND_IN: &[u8] = b"GET /.refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
+/// The most heads of an HTTP/2 connection that wait for the library: more than it has streams.
+const MAX_WAITING: usize = 256;
+
 /// What a connection's guard and its service tell each other.
 #[derive(Default)]
 pub struct Shared {
     refusal: OnceLock<Refusal>,
     in_flight: AtomicUsize,
+    /// Of heads that the library has and has not asked about yet, in their order.
+    extracted: Mutex<VecDeque<Extracted>>,
+    ending: Notify,
+}
+
+/// The secrets of one head, and the mark that stands in their places.
+pub struct Extracted {
+    /// The mark.
+    pub mark: Mark,
+    /// The secrets.
+    pub secrets: SecretHeaders,
 }
 
 impl Shared {
@@ -69,10 +97,48 @@ impl Shared {
         self.refusal.get()
     }
 
+    /// The connection is to end with what is being answered on it.
+    pub fn end(&self) {
+        self.ending.notify_one();
+    }
+
+    /// Waits until the connection is to end.
+    pub async fn ending(&self) {
+        self.ending.notified().await;
+    }
+
     /// A request is being answered until the guard is dropped.
     pub fn busy(self: &std::sync::Arc<Self>) -> Busy {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Busy(std::sync::Arc::clone(self))
+    }
+
+    /// The secrets of the next head that the library asks about. It asks once about each, in their
+    /// order, except the stand-in.
+    pub fn next_secrets(&self) -> Option<Extracted> {
+        self.extracted.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// The secrets of an HTTP/2 request with these headers. The library asks in the order of the
+    /// heads, but not about those that it refuses itself.
+    pub fn secrets_of(&self, headers: &HeaderMap) -> Option<Extracted> {
+        if !SecretHeaders::are_in(headers) {
+            return Some(Extracted { mark: Mark(0), secrets: SecretHeaders::default() });
+        }
+        let mut waiting = self.extracted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| waiting.pop_front()).find(|one| one.secrets.fit(headers, one.mark))
+    }
+
+    /// As [`Self::keep_secrets`], for heads that the library may never ask about.
+    fn keep_newest(&self, extracted: impl Iterator<Item = Extracted>) {
+        let mut waiting = self.extracted.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.extend(extracted);
+        let more = waiting.len().saturating_sub(MAX_WAITING);
+        waiting.drain(..more);
+    }
+
+    fn keep_secrets(&self, extracted: impl Iterator<Item = Extracted>) {
+        self.extracted.lock().unwrap_or_else(PoisonError::into_inner).extend(extracted);
     }
 
     fn is_busy(&self) -> bool {

@@ -1,14 +1,20 @@
 //! Heads and bodies in turn, without I/O.
 
 use memchr::memmem;
+use zeroize::Zeroize;
 
-use super::{MAX_HEAD, Reason, Refusal, STAND_IN, chunked::Chunked, fields::Framing, head};
+use super::{Extracted, MAX_HEAD, Reason, Refusal, STAND_IN, chunked::Chunked, fields::Framing, head};
+use crate::http::secrets::Mark;
 
 /// Follows the bytes of one connection.
 pub(super) struct Scanner {
     state: State,
     /// The head that is being collected.
     head: Vec<u8>,
+    /// How many heads were let through.
+    heads: u64,
+    /// The secrets of those that were, since they were last asked for.
+    extracted: Vec<Extracted>,
 }
 
 enum State {
@@ -30,7 +36,7 @@ pub(super) enum Verdict {
 
 impl Scanner {
     pub(super) fn new() -> Self {
-        Self { state: State::Head, head: Vec::new() }
+        Self { state: State::Head, head: Vec::new(), heads: 0, extracted: Vec::new() }
     }
 
     /// Whether a head has begun and is not complete.
@@ -45,6 +51,11 @@ impl Scanner {
 
     pub(super) fn is_refused(&self) -> bool {
         matches!(self.state, State::Refused)
+    }
+
+    /// The secrets of the heads that were put out, in their order.
+    pub(super) fn extracted(&mut self) -> std::vec::Drain<'_, Extracted> {
+        self.extracted.drain(..)
     }
 
     /// How many bytes of plain body are to come: they may pass without being looked at.
@@ -105,7 +116,7 @@ impl Scanner {
         let target = head::target_of(&self.head);
         let of_body = !matches!(self.state, State::Head);
         self.state = State::Refused;
-        self.head = Vec::new();
+        self.head.zeroize();
         Refusal { reason, status, target, of_body }
     }
 
@@ -158,8 +169,12 @@ impl Scanner {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Chunked(Chunked::START),
         };
+        self.heads += 1;
+        let mark = Mark(self.heads);
+        self.extracted.push(Extracted { mark, secrets: head::extract(&mut self.head, mark) });
         out.extend_from_slice(&self.head);
-        self.head.clear();
+        // Beyond the head stands whatever came with it.
+        self.head.zeroize();
         Ok(taken)
     }
 }
@@ -197,6 +212,47 @@ mod tests {
             let (out, refusal) = scan(all.as_bytes(), piece);
             assert_eq!((String::from_utf8_lossy(&out).as_ref(), refusal), (all.as_str(), None), "{piece}");
         }
+    }
+
+    #[test]
+    fn values_of_secret_headers_are_taken_out_and_marked_however_they_are_split() {
+        let first = "X-API-Key: sk-one\r\nAuthorization:\t Bearer a b \r\nX-Sealed-Key:\r\n";
+        let second = "x-byok-KEY:sk-two\r\nx-byok-key: sk-three\r\nX-Custom: x-api-key: kept\r\n";
+        let requests = format!(
+            "{POST}{first}Content-Length: 21\r\n\r\n\r\nx-api-key: a body\r\n{POST}{second}\r\n{POST}\r\n"
+        );
+        let passed = requests
+            .replace("sk-one", "*****1")
+            .replace("Bearer a b", "*********1")
+            .replace("sk-two", "*****2")
+            .replace("sk-three", "*******2");
+        for piece in [1, 2, 3, 7, 64, 4096] {
+            let (mut scanner, mut out, mut extracted) = (Scanner::new(), Vec::new(), Vec::new());
+            for part in requests.as_bytes().chunks(piece) {
+                assert!(matches!(scanner.scan(part, &mut out), Verdict::Taken));
+                extracted.extend(scanner.extracted());
+            }
+            assert_eq!(String::from_utf8_lossy(&out), passed, "in pieces of {piece}");
+            let [first, second, third] = extracted.as_mut_slice() else { panic!("{}", extracted.len()) };
+            assert_eq!([first.mark, second.mark, third.mark], [1, 2, 3].map(Mark));
+            for (name, value) in
+                [("x-api-key", &b"sk-one"[..]), ("authorization", b"Bearer a b"), ("x-sealed-key", b"")]
+            {
+                let taken = first.secrets.take(name).expect("once").expect("there");
+                assert_eq!(taken.expose(), value, "{name} in pieces of {piece}");
+            }
+            assert!(second.secrets.take("x-byok-key").is_err(), "it stands twice");
+            assert!(second.secrets.take("x-api-key").expect("in another's value").is_none());
+            assert!(third.secrets.take("x-api-key").expect("none").is_none());
+        }
+    }
+
+    #[test]
+    fn a_refused_head_gives_no_secrets() {
+        let (mut scanner, mut out) = (Scanner::new(), Vec::new());
+        let bad = format!("{POST}X-API-Key: sk-one\r\nContent-Length: +1\r\n\r\n");
+        assert!(matches!(scanner.scan(bad.as_bytes(), &mut out), Verdict::HeadRefused(_)));
+        assert_eq!((out.as_slice(), scanner.extracted().count()), (STAND_IN, 0));
     }
 
     #[test]

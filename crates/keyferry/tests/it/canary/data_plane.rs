@@ -6,6 +6,7 @@ use super::Waters;
 use crate::{
     harness::{Answer, Provider, Seen, connect},
     ingress::{h2, latin1},
+    session,
 };
 
 const SURFACES: [(&str, &str); 3] = [
@@ -311,6 +312,31 @@ async fn keys_in_addresses_leave_no_trace() {
         let way = format!("in the bytes {text:?}");
         let key = waters.key(&way);
         waters.say(&way, text.replace("KEY", &key).as_bytes()).await;
+    }
+    waters.assert_clean().await;
+}
+
+#[tokio::test]
+async fn session_keys_leave_no_trace() {
+    let waters = Waters::open().await;
+    let good = format!("Bearer {}", waters.tenant.caller_token);
+    let secret = [7; 32];
+    for (surface, path) in SURFACES {
+        for how in ["that opens", "that does not open", "with a line break in it", "in plain text"] {
+            let way = format!("a session key {how} on {surface}");
+            let key = waters.key(&way);
+            let base64 = |bytes: &[u8]| data_encoding::BASE64.encode(bytes);
+            let encrypted = match how {
+                "with a line break in it" => base64(&session::sealed(&format!("{key}\r\n"), &secret)),
+                "in plain text" => key,
+                _ => base64(&session::sealed(&key, &secret)),
+            };
+            let beside = if how == "that does not open" { base64(&[8; 32]) } else { base64(&secret) };
+            let headers =
+                [("authorization", &*good), ("x-encrypted-key", &encrypted), ("x-session-key", &beside)];
+            let answer = waters.ask(&way, &format!("POST {path}"), &headers, "{}").await;
+            assert_eq!(answer.starts_with(b"HTTP/1.1 200"), how == "that opens", "{way}");
+        }
     }
     waters.assert_clean().await;
 }

@@ -155,6 +155,14 @@ impl Connection {
         }
     }
 
+    /// The next bytes, so many.
+    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count {
+            assert!(self.more().await, "the gateway hangs up");
+        }
+        self.read.drain(..count).collect()
+    }
+
     async fn line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.read.windows(2).position(|pair| pair == b"\r\n") {

@@ -35,6 +35,8 @@ pub struct Options {
     env: Vec<(String, String)>,
     resources: Option<String>,
     quiet: bool,
+    /// Another program than the one that was built for the tests.
+    pub binary: Option<PathBuf>,
 }
 
 impl Options {
@@ -104,7 +106,11 @@ impl Options {
 
 /// The program, ready to be given a command.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_keyferry")))
+}
+
+fn command_of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     for name in ["KEYFERRY_CONFIG", "KEYFERRY_URL", "KEYFERRY_TOKEN", "KEYFERRY_OPERATOR_TOKEN"] {
         command.env_remove(name);
     }
@@ -115,6 +121,7 @@ pub fn command() -> Command {
 pub struct Gateway {
     child: Child,
     folder: TempDir,
+    binary: PathBuf,
     env: Vec<(String, String)>,
     level: &'static str,
     log: Arc<Mutex<Vec<u8>>>,
@@ -137,8 +144,9 @@ impl Gateway {
         std::fs::write(folder.path().join("keyferry.yaml"), options.write(folder.path())).expect("a file");
         let log = Arc::new(Mutex::new(Vec::new()));
         let level = if options.quiet { "info" } else { "trace" };
-        let child = spawn(folder.path(), &options.env, level, &log);
-        let mut gateway = Self { child, folder, env: options.env, level, log, ports: Vec::new() };
+        let binary = options.binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_keyferry").into());
+        let child = spawn(&binary, folder.path(), &options.env, level, &log);
+        let mut gateway = Self { child, folder, binary, env: options.env, level, log, ports: Vec::new() };
         gateway.wait_until_ready(0).await;
         gateway
     }
@@ -338,7 +346,7 @@ impl Gateway {
     pub async fn restart(&mut self) {
         self.kill();
         let begin = self.log().len();
-        self.child = spawn(self.folder.path(), &self.env, self.level, &self.log);
+        self.child = spawn(&self.binary, self.folder.path(), &self.env, self.level, &self.log);
         self.wait_until_ready(begin).await;
     }
 }
@@ -349,8 +357,14 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(dir: &Path, env: &[(String, String)], level: &str, log: &Arc<Mutex<Vec<u8>>>) -> Child {
-    let mut command = command();
+fn spawn(
+    binary: &Path,
+    dir: &Path,
+    env: &[(String, String)],
+    level: &str,
+    log: &Arc<Mutex<Vec<u8>>>,
+) -> Child {
+    let mut command = command_of(binary);
     command
         .args(["serve", "--log-level", level, "--config"])
         .arg(dir.join("keyferry.yaml"))

@@ -11,9 +11,9 @@ use keyferry_envelope::{Entropy, InvalidMasterSecret, LocalRoot, SecretBytes};
 
 use crate::config::MasterSecret;
 
-/// Why there is no root.
+/// Why there is no master secret.
 #[derive(Debug, thiserror::Error)]
-pub enum RootError {
+pub enum MasterSecretError {
     /// The file cannot be read or made.
     #[error("the master secret's file {0} cannot be used")]
     Io(String, #[source] std::io::Error),
@@ -32,39 +32,40 @@ pub enum RootError {
 }
 
 /// Reads the master secret. The default file is made when there is neither it nor a database.
-pub fn load_root(
+pub fn load_master_secret(
     source: &MasterSecret,
     database: &Path,
     entropy: &dyn Entropy,
-) -> Result<LocalRoot, RootError> {
+) -> Result<LocalRoot, MasterSecretError> {
     let path = source.path();
     let name = path.display().to_string();
     if let MasterSecret::Default(path) = source
         && !path.exists()
     {
         if database.exists() {
-            return Err(RootError::Missing(name));
+            return Err(MasterSecretError::Missing(name));
         }
-        return make(path, entropy).map_err(|error| RootError::Io(name, error));
+        return make(path, entropy).map_err(|error| MasterSecretError::Io(name, error));
     }
-    let io = |error| RootError::Io(name.clone(), error);
+    let io = |error| MasterSecretError::Io(name.clone(), error);
     let mut file = fs::File::open(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
     if meta.mode() & 0o077 != 0 {
-        return Err(RootError::Mode(name, meta.permissions().mode() & 0o7777));
+        return Err(MasterSecretError::Mode(name, meta.permissions().mode() & 0o7777));
     }
-    // One byte more than a valid file can have, in a buffer that never grows and so is never copied.
-    let mut bytes = vec![0; 66];
+    // One byte more than a valid file can have, read straight into locked memory.
     let mut len = 0;
-    while len < bytes.len() {
-        match file.read(&mut bytes[len..]).map_err(io)? {
-            0 => break,
-            n => len += n,
+    let secret = SecretBytes::try_init(66, |bytes| {
+        while len < bytes.len() {
+            match file.read(&mut bytes[len..])? {
+                0 => break,
+                n => len += n,
+            }
         }
-    }
-    bytes.truncate(len);
-    let secret = SecretBytes::new(bytes);
-    LocalRoot::from_hex(secret.expose()).map_err(|error| RootError::Invalid(name, error))
+        Ok(())
+    })
+    .map_err(io)?;
+    LocalRoot::from_hex(&secret.expose()[..len]).map_err(|error| MasterSecretError::Invalid(name, error))
 }
 
 fn make(path: &Path, entropy: &dyn Entropy) -> std::io::Result<LocalRoot> {

@@ -1,0 +1,198 @@
+//! `keyferry kek status|rotate|rewrap`: works on the store, beside a running gateway too.
+
+use std::io::IsTerminal;
+
+use anyhow::ensure;
+use keyferry_core::{
+    id::TenantId,
+    port::{root::Root, store::PageRequest},
+    wrapped::KekUse,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{ConfigFile, output, runtime, store};
+use crate::{
+    config::{self, Config},
+    custody::{Ground, Progress, for_rewrap},
+};
+
+/// Look at, replace and move to the keys that wrap the stored keys.
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Show the roots, and how many stored keys lie under which KEKs.
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a new KEK in use for each tenant.
+    ///
+    /// What is stored stays readable under the old ones until `kek rewrap` has moved it.
+    Rotate {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Only for this tenant.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<TenantId>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move all that is stored to the KEKs and the root in use.
+    ///
+    /// Traffic may run meanwhile. A move that was stopped goes on where it was. Exits with 1 if anything
+    /// is left.
+    Rewrap {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Command {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Status { config, json } => {
+                let config = config::load(config.config.as_deref())?;
+                runtime()?.block_on(status(&config, json))
+            }
+            Self::Rotate { config, tenant, json } => {
+                let config = config::load(config.config.as_deref())?;
+                runtime()?.block_on(rotate(&config, tenant, json))
+            }
+            Self::Rewrap { config, json } => {
+                let config = config::load(config.config.as_deref())?;
+                runtime()?.block_on(rewrap(&config, json))
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct RootStatus {
+    id: String,
+    /// Whether it wraps; the others are read from only.
+    primary: bool,
+    /// KEKs under it.
+    keks: usize,
+}
+
+#[derive(Serialize)]
+struct Status {
+    roots: Vec<RootStatus>,
+    /// Tenants' KEKs in use, and those that were replaced.
+    keks_in_use: usize,
+    keks_retired: usize,
+    /// Stored versions of keys that lie where they should, and those that `kek rewrap` would move.
+    versions_in_place: u64,
+    versions_to_move: u64,
+    /// KEKs under another root than the one that wraps.
+    keks_under_previous_roots: usize,
+}
+
+async fn status(config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let (ground, _) = store::open(config).await?;
+    let uses = ground.store.kek_uses().await?;
+    let status = sum(&ground, &uses);
+    if as_json {
+        output::json(&serde_json::to_value(&status)?);
+        return Ok(());
+    }
+    for root in &status.roots {
+        let role = if root.primary { "wraps" } else { "read from only" };
+        output::line(&format!("root {}: {role}, {} KEKs", root.id, root.keks));
+    }
+    output::line(&format!("KEKs: {} in use, {} retired", status.keks_in_use, status.keks_retired));
+    output::line(&format!(
+        "stored keys: {} in place, {} to move",
+        status.versions_in_place, status.versions_to_move
+    ));
+    if status.versions_to_move > 0 || status.keks_under_previous_roots > 0 {
+        output::line("Run `keyferry kek rewrap` to move them.");
+    }
+    Ok(())
+}
+
+fn sum(ground: &Ground, uses: &[KekUse]) -> Status {
+    let primary = ground.keyring.primary().id();
+    let roots = ground.keyring.roots().map(|root| RootStatus {
+        id: root.id().to_owned(),
+        primary: root.id() == primary,
+        keks: uses.iter().filter(|kek| kek.root == root.id()).count(),
+    });
+    let versions = |retired| uses.iter().filter(|k| k.retired == retired).map(|k| k.versions).sum();
+    Status {
+        roots: roots.collect(),
+        keks_in_use: uses.iter().filter(|kek| !kek.retired).count(),
+        keks_retired: uses.iter().filter(|kek| kek.retired).count(),
+        versions_in_place: versions(false),
+        versions_to_move: versions(true),
+        keks_under_previous_roots: uses.iter().filter(|kek| kek.root != primary).count(),
+    }
+}
+
+async fn rotate(config: &Config, only: Option<TenantId>, as_json: bool) -> anyhow::Result<()> {
+    let (ground, _) = store::open(config).await?;
+    let keks = ground.keks();
+    let mut rotated = 0_u64;
+    if let Some(tenant) = only {
+        ensure!(ground.store.tenant(&tenant).await?.is_some(), "there is no tenant {tenant}");
+        keks.rotate(&tenant, "operator", "keyferry kek rotate").await?;
+        rotated = 1;
+    } else {
+        let mut cursor = None;
+        loop {
+            let page = ground.store.tenants(&PageRequest { cursor, limit: 500 }).await?;
+            for tenant in &page.data {
+                keks.rotate(&tenant.id, "operator", "keyferry kek rotate").await?;
+                rotated += 1;
+            }
+            tell(&format!("{rotated} tenants have a new KEK"));
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    if as_json {
+        output::json(&json!({"rotated": rotated, "root": ground.keyring.primary().id()}));
+    } else {
+        output::line(&format!(
+            "{rotated} tenants have a new KEK. Run `keyferry kek rewrap` to move their keys."
+        ));
+    }
+    Ok(())
+}
+
+async fn rewrap(config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let (ground, _) = store::open(config).await?;
+    let uses = ground.store.kek_uses().await?;
+    let to_move: u64 = uses.iter().filter(|kek| kek.retired).map(|kek| kek.versions).sum();
+    let moved = for_rewrap(&ground)
+        .run(|Progress { keys, versions }| {
+            tell(&format!("{keys} keys under roots renewed, {versions} of {to_move} stored keys moved"));
+        })
+        .await?;
+    if as_json {
+        output::json(&serde_json::to_value(moved)?);
+    } else {
+        output::line(&format!(
+            "{} keys under roots renewed, {} stored keys moved, {} KEKs destroyed, {} left",
+            moved.moved.keys, moved.moved.versions, moved.destroyed, moved.left
+        ));
+    }
+    ensure!(moved.left == 0, "{} could not be moved; the log lines above name them", moved.left);
+    Ok(())
+}
+
+/// Progress, for people only.
+fn tell(text: &str) {
+    if std::io::stderr().is_terminal() {
+        output::error_line(text);
+    }
+}

@@ -1,0 +1,63 @@
+//! Keys that came with a request and are not in plain text: opened here, and nowhere else.
+
+use std::sync::Arc;
+
+use keyferry_core::{
+    admission::{Brought, Caller},
+    code::Code,
+    provider::Provider,
+};
+use keyferry_envelope::SealPurpose;
+
+use super::{
+    Gateway,
+    slots::{Offered, OfferedKey, PlacedKey, Presented},
+};
+use crate::{custody::Opened, http::Problem};
+
+impl Gateway {
+    /// Opens a key that came encrypted. What does not open is never replaced by another key.
+    pub(super) async fn open(
+        &self,
+        offered: Offered,
+        provider: &Provider,
+        caller: &Caller,
+    ) -> Result<Presented, Problem> {
+        let slot = provider.auth_slot();
+        let mut claim = None;
+        let key = match offered.key {
+            None => None,
+            Some(OfferedKey::Carried(key)) => Some((Brought::Carried, key)),
+            Some(OfferedKey::Session(session)) => {
+                Some((Brought::Session, PlacedKey { slot, key: session.open()? }))
+            }
+            Some(OfferedKey::Sealed(sealed)) => {
+                let Some(unsealing) = &self.unsealing else {
+                    return Err(Problem::new(
+                        Code::Disabled,
+                        "Sealed keys are not accepted by this gateway.",
+                    ));
+                };
+                let opened = unsealing.open(
+                    sealed.expose(),
+                    SealPurpose::Request,
+                    caller.tenant(),
+                    &provider.id,
+                    caller.name(),
+                );
+                let Opened { key, claim: of_key } = opened.await?;
+                claim = Some(of_key);
+                Some((Brought::Sealed, PlacedKey { slot, key: Arc::new(key) }))
+            }
+        };
+        Ok(Presented { token: offered.token, key, claim })
+    }
+
+    /// Counts the use of a sealed key, just before the request is admitted.
+    pub(super) async fn claim(&self, presented: &Presented) -> Result<(), Problem> {
+        match (&presented.claim, &self.unsealing) {
+            (Some(claim), Some(unsealing)) => Ok(unsealing.claim(claim).await?),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! One suite for every root, through the running binary.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use serde_json::json;
+
+use super::{kek_json, store_many};
+use crate::harness::{Gateway, Options, Provider, Tenant, a_key};
+
+/// Stored keys that are moved under traffic.
+const MANY: usize = 10_000;
+
+/// Asks with stored keys until it is told to stop; answers how many requests there were. Not one may
+/// fail.
+fn traffic(
+    gateway: &Arc<Gateway>,
+    tenants: &[Tenant],
+    stop: &Arc<AtomicBool>,
+) -> Vec<tokio::task::JoinHandle<usize>> {
+    tenants
+        .iter()
+        .map(|tenant| {
+            let (gateway, token, stop) = (Arc::clone(gateway), tenant.caller_token.clone(), Arc::clone(stop));
+            tokio::spawn(async move {
+                let mut count = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    gateway.chat(&token).await.expect(200);
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect()
+}
+
+/// Stores, rotates, and moves all of it under traffic.
+async fn moves_ten_thousand_keys_under_traffic(kms: &str) {
+    let provider = Provider::right().await;
+    let options = Options::to(&provider).quiet().yaml(kms).yaml(
+        "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}\nbyok: {daily_quota: 100000000}",
+    );
+    let gateway = Arc::new(Gateway::start(options).await);
+    let mut tenants = Vec::new();
+    for _ in 0..4 {
+        let tenant = gateway.tenant_with_key("openai", &a_key("sk-")).await;
+        store_many(&gateway, &tenant.id, MANY / 4).await;
+        tenants.push(tenant);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking = traffic(&gateway, &tenants, &stop);
+    assert_eq!(kek_json(&gateway, &["rotate"]).await["rotated"], 4);
+    let begun = Instant::now();
+    let moved = kek_json(&gateway, &["rewrap"]).await;
+    let took = begun.elapsed();
+    assert_eq!((&moved["versions"], &moved["left"]), (&json!(MANY + 4), &json!(0)));
+    stop.store(true, Ordering::Relaxed);
+    let mut requests = 0;
+    for task in asking {
+        requests += task.await.expect("not one request failed");
+    }
+    assert!(requests > 100, "there was traffic: {requests}");
+    eprintln!("{MANY} keys moved in {took:?} under {requests} requests");
+    assert_eq!(kek_json(&gateway, &["status"]).await["versions_to_move"], 0);
+}
+
+#[tokio::test]
+async fn a_master_secret_moves_ten_thousand_keys_under_traffic() {
+    moves_ten_thousand_keys_under_traffic("").await;
+}

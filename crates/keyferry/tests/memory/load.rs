@@ -1,0 +1,332 @@
+//! A thousand mixed requests: every way to bring a key, and every way a request can end.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::rand;
+use rustls::ServerConfig;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::harness::{Answer, Connection, Gateway, Options, Provider, Seen};
+
+/// How a request ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    Sync,
+    Streamed,
+    /// The client goes in the middle of a stream.
+    Cancelled,
+    /// The client goes before the answer begins.
+    Abandoned,
+    /// The provider quotes the key in its 401, in three spellings.
+    Unauthorized,
+    /// The same with a reflection of the whole header in a header, and no length.
+    Reflected,
+    RateLimited,
+    ServerError,
+    TimedOut,
+    TooLarge,
+    Redirected,
+    Reset,
+    /// The tenant's quota is used up.
+    OverQuota,
+    /// The gateway's token is wrong.
+    Stranger,
+    /// The request is malformed behind its key.
+    Malformed,
+}
+
+use Case::{
+    Abandoned, Cancelled, Malformed, OverQuota, RateLimited, Redirected, Reflected, Reset, ServerError,
+    Stranger, Streamed, Sync, TimedOut, TooLarge, Unauthorized,
+};
+
+/// One round: mostly good requests, and each way to fail.
+const ROUND: [Case; 25] = [
+    Sync,
+    Streamed,
+    Sync,
+    Unauthorized,
+    Sync,
+    Streamed,
+    Cancelled,
+    Sync,
+    RateLimited,
+    Streamed,
+    Sync,
+    TimedOut,
+    Reflected,
+    Sync,
+    TooLarge,
+    Streamed,
+    Redirected,
+    Sync,
+    Reset,
+    OverQuota,
+    Streamed,
+    Stranger,
+    Malformed,
+    ServerError,
+    Abandoned,
+];
+
+impl Case {
+    fn name(self) -> String {
+        format!("{self:?}").to_ascii_lowercase()
+    }
+
+    fn status(self) -> Option<u16> {
+        match self {
+            Sync | Streamed => Some(200),
+            Cancelled | Abandoned => None,
+            Unauthorized | Reflected | Stranger => Some(401),
+            RateLimited | OverQuota => Some(429),
+            ServerError => Some(500),
+            TimedOut => Some(504),
+            TooLarge | Redirected | Reset => Some(502),
+            Malformed => Some(400),
+        }
+    }
+}
+
+/// What the provider makes of a request: the case stands in the model's name.
+fn script(seen: &Seen) -> Answer {
+    let text = format!("{} {}", seen.target, String::from_utf8_lossy(&seen.body));
+    let is = |case: Case| text.contains(&format!("case-{}", case.name()));
+    let credential = ["authorization", "x-api-key", "x-goog-api-key"].map(|name| seen.header(name)).concat();
+    let key = credential.trim_start_matches("Bearer ");
+    if is(Cancelled) {
+        Answer::events().chunk("data: {\"id\":\"1\",\"choices\":[]}\n\n").then_hang()
+    } else if is(Abandoned) || is(TimedOut) {
+        Answer::hang()
+    } else if is(Unauthorized) {
+        let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+        Answer::json(
+            401,
+            &json!({"error": {"message": format!("Incorrect API key provided: {key}. ({hex})"), "code": "invalid_api_key"}}),
+        )
+    } else if is(Reflected) {
+        let body = format!("{{\"error\":{{\"message\":\"{}\"}}}}", seen.header("authorization"));
+        Answer::raw(format!("HTTP/1.1 401 No\r\nx-seen: {credential}\r\ntransfer-encoding: chunked\r\n\r\n"))
+            .chunk(body)
+            .end()
+    } else if is(RateLimited) {
+        Answer::with(429, &[("retry-after", "1"), ("content-type", "application/json")], b"{\"error\":{}}")
+    } else if is(ServerError) {
+        Answer::json(500, &json!({"error": {"message": "on purpose"}}))
+    } else if is(TooLarge) {
+        Answer::json(200, &json!({"text": "x".repeat(100_000)}))
+    } else if is(Redirected) {
+        Answer::redirect(302, "https://elsewhere.example/")
+    } else if is(Reset) {
+        Answer::reset()
+    } else {
+        Answer::right(seen)
+    }
+}
+
+/// A provider's key: the usual beginning, and 40 random characters.
+fn fresh_key(provider: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyzABCDEFGH";
+    let mut random = [0; 40];
+    rand::fill(&mut random).expect("random bytes");
+    let text: String = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
+    let provider = PROVIDERS.iter().position(|&one| one == provider).expect("a provider");
+    format!("{}{text}", PREFIXES[provider])
+}
+
+/// How many characters a key has in common with every other one of its provider.
+pub fn common(key: &str) -> usize {
+    PREFIXES.iter().find(|prefix| key.starts_with(**prefix)).map_or(0, |prefix| prefix.len())
+}
+
+const PROVIDERS: [&str; 3] = ["openai", "anthropic", "gemini"];
+const PREFIXES: [&str; 3] = ["sk-proj-", "sk-ant-api03-", "AIzaSy"];
+
+/// Provider, a key for it.
+type Key = (&'static str, String);
+
+/// A gateway in front of a provider, with tenants and keys.
+pub struct Stage {
+    pub gateway: Gateway,
+    pub provider: Provider,
+    /// A token, the provider it has a key stored for, and that key.
+    pub held: Vec<(String, &'static str, String)>,
+    pub carried: Vec<Key>,
+    /// Keys that came in bodies and are sealed or gone: rotated, refused.
+    pub once: Vec<String>,
+    /// A host in the configuration: a text that is known to be in memory.
+    pub marker: String,
+    poor: String,
+}
+
+impl Stage {
+    /// Starts everything, with or without TLS to the provider, and stores `keys` keys; as many will be carried.
+    pub async fn set(options: Options, tls: Option<Arc<ServerConfig>>, keys: usize) -> Self {
+        let plaintext = tls.is_none();
+        let provider = match tls {
+            None => Provider::start(script).await,
+            Some(config) => Provider::start_tls(config, script).await,
+        };
+        let marker = format!("{}.example", fresh_key("gemini").to_ascii_lowercase());
+        let options = options
+            .yaml(&format!(
+                "providers: {{marker: {{kind: openai-compatible, base_url: \"https://{marker}/v1\"}}}}"
+            ))
+            .upstream("first_byte_timeout: 400ms")
+            .upstream("max_response_bytes: 65536")
+            .yaml(UNLIMITED)
+            .quiet();
+        let options =
+            HOSTS.iter().fold(options, |options, host| options.dial(host, provider.address, plaintext));
+        Self::furnish(options, provider, keys, marker).await
+    }
+
+    async fn furnish(options: Options, provider: Provider, keys: usize, marker: String) -> Self {
+        let gateway = Gateway::start(options).await;
+        let mut held = Vec::new();
+        for number in 0..keys.div_ceil(3) {
+            let tenant = format!("tenant-{number}");
+            gateway.tenant(&tenant).await;
+            let token = gateway.token(&tenant, &json!({"role": "caller"})).await;
+            for provider in PROVIDERS.into_iter().take(keys - held.len()) {
+                let key = fresh_key(provider);
+                gateway.store(&tenant, provider, &key).await;
+                held.push((token.clone(), provider, key));
+            }
+        }
+        let poor = json!({"id": "poor", "name": "poor", "byok_enabled": true, "daily_quota": 1});
+        gateway.operator("POST", "/tenants", &poor).await.expect(201);
+        let poor = gateway.token("poor", &json!({"role": "caller"})).await;
+        let carried =
+            (0..keys).map(|number| PROVIDERS[number % 3]).map(|provider| (provider, fresh_key(provider)));
+        Self { gateway, provider, held, carried: carried.collect(), once: Vec::new(), marker, poor }
+    }
+
+    /// Stores, rotates, tests and revokes a few more keys through the control plane.
+    pub async fn manage(&mut self) {
+        let gateway = &self.gateway;
+        for number in 0..6 {
+            let keys = [fresh_key("openai"), fresh_key("openai"), fresh_key("openai")];
+            let label = format!("label-{number}");
+            let body = json!({"provider": "openai", "api_key": keys[0], "label": label});
+            let stored = gateway.operator("POST", "/tenants/tenant-0/credentials", &body).await.expect(201);
+            let path =
+                format!("/tenants/tenant-0/credentials/{}", stored.json()["id"].as_str().expect("an id"));
+            let rotated = json!({"api_key": keys[1]});
+            gateway.operator("POST", &format!("{path}/rotate"), &rotated).await.expect(200);
+            gateway.operator("POST", &format!("{path}/test"), &Value::Null).await.expect(200);
+            let refused = json!({"api_key": format!("{} ", keys[2])});
+            gateway.operator("POST", &format!("{path}/rotate"), &refused).await.expect(400);
+            gateway.operator("DELETE", &path, &Value::Null).await.expect(204);
+            self.once.extend(keys);
+        }
+    }
+
+    /// Sends `requests` requests over `connections` connections. What is answered stays open and idle.
+    pub async fn play(self: &Arc<Self>, requests: usize, connections: usize) -> Vec<Connection> {
+        let tasks: Vec<_> = (0..connections)
+            .map(|number| tokio::spawn(Arc::clone(self).one_client(number, connections, requests)))
+            .collect();
+        let mut open = Vec::new();
+        for task in tasks {
+            open.push(task.await.expect("a client"));
+        }
+        open
+    }
+
+    async fn one_client(self: Arc<Self>, number: usize, step: usize, requests: usize) -> Connection {
+        let mut connection = Connection::open(self.gateway.port()).await;
+        let mine: Vec<usize> = (number..requests).step_by(step).collect();
+        for (turn, &request) in mine.iter().enumerate() {
+            // The last one leaves the connection open.
+            let case = if turn + 1 == mine.len() { Sync } else { ROUND[(request / 2 + turn) % ROUND.len()] };
+            let held = request % 2 == 0;
+            connection = self.request(connection, case, request / 2, held).await;
+        }
+        connection
+    }
+
+    async fn request(&self, mut connection: Connection, case: Case, number: usize, held: bool) -> Connection {
+        let (token, provider, _) = &self.held[number % self.held.len()];
+        let (carried_for, carried) = &self.carried[number % self.carried.len()];
+        let provider = if held { provider } else { carried_for };
+        let token = match case {
+            OverQuota => &self.poor,
+            Stranger => "sk-kf-AAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            _ => token.as_str(),
+        };
+        let mut headers = vec![("content-type", "application/json".to_owned())];
+        let held = held && case != OverQuota;
+        match number % 3 {
+            _ if held => headers.push(("authorization", format!("Bearer {token}"))),
+            0 => headers
+                .extend([("authorization", format!("Bearer {token}")), ("x-byok-key", carried.clone())]),
+            1 => headers.extend([
+                ("x-api-key", token.to_owned()),
+                ("x-byok-keys", json!({ *provider: carried }).to_string()),
+            ]),
+            _ => headers.extend([("x-keyferry-token", token.to_owned()), own_slot(provider, carried)]),
+        }
+        if case == Malformed {
+            headers.push(("transfer-encoding", "chunked, gzip".to_owned()));
+        }
+        let (path, body) = ask(provider, case);
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        connection.request("POST", &path, &headers, body.to_string().as_bytes()).await;
+        if case == Abandoned {
+            sleep(Duration::from_millis(50)).await;
+            return Connection::open(self.gateway.port()).await;
+        }
+        let head = connection.try_head().await.expect("an answer");
+        if case == Cancelled {
+            connection.chunk().await;
+            return Connection::open(self.gateway.port()).await;
+        }
+        let (body, _) = connection.body(&head).await;
+        // The first one of the poor tenant still goes through.
+        if !(case == OverQuota && head.status == 200) {
+            assert_eq!(Some(head.status), case.status(), "{case:?} {}", String::from_utf8_lossy(&body));
+        }
+        if head.header("connection") == "close" || matches!(case, Malformed | Stranger) {
+            return Connection::open(self.gateway.port()).await;
+        }
+        connection
+    }
+}
+
+const UNLIMITED: &str =
+    "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited, key_test: unlimited}";
+
+pub const HOSTS: [&str; 3] = ["api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com"];
+
+fn own_slot(provider: &str, key: &str) -> (&'static str, String) {
+    match provider {
+        "openai" => ("authorization", format!("Bearer {key}")),
+        "anthropic" => ("x-api-key", key.to_owned()),
+        _ => ("x-goog-api-key", key.to_owned()),
+    }
+}
+
+fn ask(provider: &str, case: Case) -> (String, Value) {
+    let model = format!("case-{}", case.name());
+    let stream = matches!(case, Streamed | Cancelled);
+    match provider {
+        "openai" => (
+            "/openai/v1/chat/completions".to_owned(),
+            json!({"model": model, "messages": [{"role": "user", "content": "hello"}], "stream": stream}),
+        ),
+        "anthropic" => (
+            "/anthropic/v1/messages".to_owned(),
+            json!({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "stream": stream}),
+        ),
+        _ => {
+            let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            (
+                format!("/gemini/v1beta/models/{model}:{method}"),
+                json!({"contents": [{"parts": [{"text": "hello"}]}]}),
+            )
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Memory as it looks from outside.
+
+mod heap;
+mod stack;

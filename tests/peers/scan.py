@@ -1,0 +1,53 @@
+"""Looks for real secrets in every file of the repository, with PyPI `detect-secrets`; a planted one must be found."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Detectors of the forms of real keys. Those that find whatever looks random or is called "key" say nothing in a
+# repository that is about keys.
+LOOSE = ("Base64HighEntropyString", "HexHighEntropyString", "KeywordDetector", "IPPublicDetector")
+# What looks like a secret and is an example: file, kind, why.
+EXAMPLES = {
+    ("crates/envelope/src/signed.rs", "Private Key"): "the example of RFC 8410, section 10.3",
+    ("crates/kms/src/http/tests.rs", "Basic Auth Credentials"): "an address that must be refused",
+}
+GENERATED = {"target", "node_modules", ".git", ".work"}
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="keyferry-scan-") as scratch:
+        plant = Path(scratch, "plant.txt")
+        plant.write_text("AKIA" + "Q4ZB7M2XT6WJ5RHC" + "\n-----BEGIN " + "PRIVATE KEY-----\n")
+        planted = findings([str(plant)], Path(scratch))
+    files = tracked()
+    found = findings(files, ROOT)
+    found = {file: real for file, kinds in found.items() if (real := {kind for kind in kinds if (file, kind) not in EXAMPLES})}
+    for file, kinds in found.items():
+        print(f"{file}: {', '.join(sorted(kinds))}")
+    print(f"{len(files)} files, {len(found)} with a finding; planted kinds found: {len(set().union(*planted.values()))} of 2")
+    return 0 if files and not found and len(set().union(*planted.values())) == 2 else 1
+
+
+def tracked() -> list[str]:
+    """The files of the repository; without git, all that are not generated."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0:
+        return [file for file in listed.stdout.splitlines() if (ROOT / file).is_file()]
+    files = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
+    return [str(path) for path in files if not GENERATED & set(path.parts)]
+
+
+def findings(files: list[str], folder: Path) -> dict[str, set]:
+    """Kinds of findings by file."""
+    off = [word for name in LOOSE for word in ("--disable-plugin", name)]
+    command = [sys.executable, "-m", "detect_secrets", "scan", "--no-verify", *off, *files]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return {file: {found["type"] for found in rows} for file, rows in json.loads(done.stdout)["results"].items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
