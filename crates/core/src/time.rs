@@ -1,6 +1,6 @@
 //! Instants as the product writes them: milliseconds since the Unix epoch, RFC 3339 in text.
 
-use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use ::time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time, in milliseconds since the Unix epoch (UTC).
@@ -43,9 +43,12 @@ impl Timestamp {
         Self((self.day() + 1) * 86_400_000)
     }
 
-    /// Reads RFC 3339 text, with any offset.
+    /// Reads RFC 3339 text, with any offset. The year has four digits in UTC as well.
     pub fn parse(text: &str) -> Option<Self> {
-        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+        if !(0..=9999).contains(&at.year()) {
+            return None;
+        }
         i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
     }
 
@@ -90,6 +93,21 @@ mod tests {
         assert_eq!(at.to_rfc3339(), "2025-12-31T23:59:59.123Z");
         assert_eq!(Timestamp::parse("2025-12-31T23:59:59.123Z"), Some(at));
         assert_eq!(Timestamp::parse("2026-01-01T01:59:59.123+02:00"), Some(at));
+    }
+
+    /// The first and the last year have no text on the other side of midnight: four digits are all there are.
+    #[test]
+    fn what_is_read_can_be_written() {
+        for (text, read) in [
+            ("0000-01-01T00:00:00Z", true),
+            ("0000-01-01T00:00:00+00:01", false),
+            ("9999-12-31T23:59:59.999Z", true),
+            ("9999-12-31T23:59:00-00:01", false),
+        ] {
+            let at = Timestamp::parse(text);
+            assert_eq!(at.is_some(), read, "{text}");
+            assert!(at.is_none_or(|at| Timestamp::parse(&at.to_rfc3339()) == Some(at)), "{text}");
+        }
     }
 
     #[test]

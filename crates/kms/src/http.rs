@@ -8,7 +8,13 @@
 //! normal case for a key-management system, so addresses are not judged as those of providers are.
 //! There are no redirects and no proxies from the environment: the token goes to the one host.
 
-use std::{future::Future, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -38,6 +44,15 @@ const MAX_BODY: usize = 64 * 1024;
 /// The longest head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// Where AWS hands out credentials: ECS, EKS and EC2.
+const METADATA: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
 /// Why a root's address or authority cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
@@ -57,8 +72,10 @@ pub(crate) struct Endpoint {
     authority: Authority,
     host: String,
     port: u16,
-    /// `None`: plain text, which is for loopback only.
+    /// `None`: plain text, which is for addresses that do not leave the machine.
     tls: Option<Tls>,
+    /// Whether such an address is one.
+    is_local: fn(IpAddr) -> bool,
 }
 
 struct Tls {
@@ -92,22 +109,35 @@ pub fn port_of(address: &str) -> Option<u16> {
 impl Endpoint {
     /// Judges an address; `ca` is the only authority to trust, without it the public ones are.
     pub(crate) fn new(address: &str, ca: Option<&Path>) -> Result<Self, EndpointError> {
+        Self::with_local(address, ca, |ip| ip.is_loopback())
+    }
+
+    /// The same for what hands credentials to containers and machines: the host answers at these
+    /// link-local addresses, in plain text.
+    pub(crate) fn metadata(address: &str) -> Result<Self, EndpointError> {
+        Self::with_local(address, None, |ip| ip.is_loopback() || METADATA.contains(&ip))
+    }
+
+    fn with_local(
+        address: &str,
+        ca: Option<&Path>,
+        is_local: fn(IpAddr) -> bool,
+    ) -> Result<Self, EndpointError> {
         let (secure, authority) = taken_apart(address).ok_or(EndpointError::Address)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host.clone()).map_err(|_| EndpointError::Address)?;
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let tls = if secure {
             Some(Tls { connector: connector(ca)?, name })
-        } else if is_loopback(&host) {
+        } else if host == "localhost" || host.parse().is_ok_and(is_local) {
             None
         } else {
             return Err(EndpointError::Plaintext);
         };
-        Ok(Self { authority, host, port, tls })
+        Ok(Self { authority, host, port, tls, is_local })
     }
 
     /// What stands in the header `host`.
-    #[expect(dead_code, reason = "for roots that sign it")]
     pub(crate) fn authority(&self) -> &str {
         self.authority.as_str()
     }
@@ -145,7 +175,7 @@ impl Endpoint {
     async fn connect(&self) -> Result<TcpStream, RootError> {
         let addresses = lookup_host((self.host.as_str(), self.port)).await;
         for address in addresses.map_err(|_| away("its name cannot be resolved"))? {
-            if self.tls.is_none() && !address.ip().is_loopback() {
+            if self.tls.is_none() && !(self.is_local)(address.ip()) {
                 return Err(away("its name is not a loopback address"));
             }
             #[expect(clippy::disallowed_methods, reason = "a root is not a provider: see the module's head")]
@@ -194,10 +224,6 @@ fn taken_apart(address: &str) -> Option<(bool, Authority)> {
         None => authority.as_str() == authority.host(),
     };
     (port_is_one && !authority.as_str().contains('@')).then_some((secure, authority))
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn connector(ca: Option<&Path>) -> Result<TlsConnector, EndpointError> {

@@ -2,11 +2,13 @@
 //!
 //! | module | the root is |
 //! |---|---|
+//! | [`aws`] | a key in AWS KMS |
 //! | [`local`] | a master secret in a file |
 //! | [`vault`] | a key of Transit, in HashiCorp Vault or OpenBao |
 //! | [`pkcs11`] | a key in a hardware module |
 #![forbid(unsafe_code)]
 
+pub mod aws;
 mod config;
 mod http;
 pub mod local;

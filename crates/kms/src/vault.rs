@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use keyferry_core::port::root::{Root, RootError};
 use keyferry_envelope::{Entropy, KeyContext, SecretBytes};
+use tokio::sync::OnceCell;
 
 pub use self::token::TokenFileError;
 use self::{place::Place, request::Field, token::TokenFile};
@@ -69,6 +70,8 @@ pub struct Vault {
     place: Place,
     endpoint: Endpoint,
     token: TokenFile,
+    /// Set once the server has shown that it binds what it wraps.
+    binds: OnceCell<()>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -81,6 +84,7 @@ impl Vault {
             place,
             endpoint: Endpoint::new(&config.address, config.ca.as_deref())?,
             token: TokenFile::new(&config.token_file)?,
+            binds: OnceCell::new(),
             entropy,
         })
     }
@@ -129,18 +133,30 @@ impl Vault {
             ])
         };
         let answer = self.ask(Method::POST, self.place.encrypt(), body).await?;
-        reply::wrapped(&answer)
+        let wrapped = reply::wrapped(&answer)?;
+        self.binds.get_or_try_init(|| self.prove_that_it_binds(&wrapped, aad)).await?;
+        Ok(wrapped)
     }
 
-    async fn decrypt(&self, context: &KeyContext<'_>, wrapped: &[u8]) -> Result<SecretBytes, RootError> {
+    /// A server from before associated data ignores what it does not know, and would open every key
+    /// for everybody. So the first key that is wrapped must not open for another context.
+    async fn prove_that_it_binds(&self, wrapped: &[u8], mut aad: Vec<u8>) -> Result<(), RootError> {
+        aad.push(0);
+        match self.decrypt(&aad, wrapped).await {
+            Err(RootError::Refused) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(RootError::Denied("this server ignores associated data: it is too old".to_owned())),
+        }
+    }
+
+    async fn decrypt(&self, aad: &[u8], wrapped: &[u8]) -> Result<SecretBytes, RootError> {
         // What this server cannot have written is not sent; what it can has nothing to escape in JSON.
         let ciphertext = reply::Ciphertext::read(wrapped).ok_or(RootError::Refused)?;
-        let aad = context.aad();
         let body = || {
             request::body(&[
                 Field::Plain("ciphertext", ciphertext.text()),
-                Field::Encoded("associated_data", &aad),
-                Field::Encoded("context", &aad),
+                Field::Encoded("associated_data", aad),
+                Field::Encoded("context", aad),
             ])
         };
         let answer = self.ask(Method::POST, self.place.decrypt(), body).await?;
@@ -159,14 +175,14 @@ impl Root for Vault {
     }
 
     async fn unwrap(&self, context: &KeyContext<'_>, wrapped: &[u8]) -> Result<SecretBytes, RootError> {
-        endpoint::in_time(self.decrypt(context, wrapped)).await
+        endpoint::in_time(self.decrypt(&context.aad(), wrapped)).await
     }
 
     /// The server does not say which version is the newest to a token that may only encrypt and
     /// decrypt, but what it writes does.
     async fn renew(&self, context: &KeyContext<'_>, wrapped: &[u8]) -> Result<Option<Vec<u8>>, RootError> {
         endpoint::in_time(async {
-            let key = self.decrypt(context, wrapped).await?;
+            let key = self.decrypt(&context.aad(), wrapped).await?;
             let again = self.encrypt(context, &key).await?;
             let version = |bytes| reply::Ciphertext::read(bytes).map(|ciphertext| ciphertext.version());
             Ok((version(&again) != version(wrapped)).then_some(again))

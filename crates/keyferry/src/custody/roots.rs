@@ -5,6 +5,7 @@ use std::{path::Path, pin::Pin, sync::Arc};
 use keyferry_core::{clock::Clock, port::root::Root};
 use keyferry_envelope::Entropy;
 use keyferry_kms::{
+    aws::{Aws, AwsConfigError},
     local::Local,
     pkcs11::{InvalidPkcs11, Pkcs11},
     vault::{Vault, VaultConfigError},
@@ -25,6 +26,9 @@ pub enum RootsError {
     /// Transit.
     #[error("{0}")]
     Vault(String, #[source] VaultConfigError),
+    /// AWS KMS.
+    #[error("{0}")]
+    Aws(String, #[source] AwsConfigError),
     /// A hardware module.
     #[error("{0}")]
     Pkcs11(String, #[source] InvalidPkcs11),
@@ -51,7 +55,7 @@ pub fn open_roots(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(Keyring, Vec<Chore>), RootsError> {
-    let opening = Opening { database, making, entropy };
+    let opening = Opening { database, making, clock, entropy };
     let mut chores = Vec::new();
     let primary = opening.root(&config.primary, "kms", &mut chores)?;
     let mut previous = Vec::with_capacity(config.previous.len());
@@ -64,6 +68,7 @@ pub fn open_roots(
 struct Opening<'a> {
     database: &'a Path,
     making: Making,
+    clock: &'a Arc<dyn Clock>,
     entropy: &'a Arc<dyn Entropy>,
 }
 
@@ -96,7 +101,12 @@ impl Opening<'_> {
                 let module = Pkcs11::new(config, entropy);
                 Arc::new(module.map_err(|error| RootsError::Pkcs11(at.to_owned(), error))?)
             }
-            RootConfig::Aws(_) => todo!("w-hsm"),
+            RootConfig::Aws(config) => {
+                let env = Arc::new(|name: &str| std::env::var(name).ok());
+                let aws = Aws::new(config, Arc::clone(self.clock), env)
+                    .map_err(|error| RootsError::Aws(format!("{at}.{}", error.field()), error))?;
+                Arc::new(aws)
+            }
         })
     }
 }

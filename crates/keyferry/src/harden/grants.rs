@@ -92,12 +92,23 @@ impl Grants {
             }
             RootConfig::Aws(aws) => {
                 self.read.extend(aws.ca.clone());
-                // Credentials of containers and machines come over plain HTTP, from link-local addresses.
-                self.connect.extend([80]);
+                self.add_aws_credentials();
                 self.connect.extend(aws.endpoint.as_deref().and_then(keyferry_kms::port_of));
             }
             RootConfig::Pkcs11(_) => self.any_file = true,
         }
+    }
+
+    /// Where credentials for AWS may come from. Containers and machines give theirs over plain HTTP.
+    fn add_aws_credentials(&mut self) {
+        let path = |name| std::env::var_os(name).map(PathBuf::from);
+        let files = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
+        self.read.extend(files.into_iter().filter_map(path).map(|file| folder(&file)));
+        self.read.extend(path("AWS_SHARED_CREDENTIALS_FILE").map(|file| folder(&file)));
+        self.read.extend(path("HOME").map(|home| home.join(".aws")));
+        let endpoint = std::env::var("AWS_CONTAINER_CREDENTIALS_FULL_URI").ok();
+        self.connect.extend([80]);
+        self.connect.extend(endpoint.and_then(|url| url.parse::<http::Uri>().ok()?.port_u16()));
     }
 
     /// What `keyferry sidecar` needs, once its socket is bound and its token read: to reach the

@@ -18,25 +18,25 @@ pub struct Clean {
 }
 
 impl Clean {
-    /// Over HTTP/1.1 the guard has judged the bytes before the library saw them, and extracted the
-    /// secrets; over HTTP/2 the library has judged the frames, and the rest is done here.
+    /// Over HTTP/1.1 the guard has judged the bytes before the library saw them; over HTTP/2 the
+    /// library has judged the frames, and the rest is judged here.
     pub(super) fn judge(
-        mut request: Request<ClientBody>,
+        request: Request<ClientBody>,
         extracted: Option<Extracted>,
         client: ClientAddr,
     ) -> Result<Self, Reason> {
-        if request.version() == Version::HTTP_2 {
-            let (mut parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if parts.version == Version::HTTP_2 {
             ingress::judge_h2(&parts, !body.is_end_stream())?;
-            let secrets = SecretHeaders::out_of(&mut parts.headers).privately(client.is_private());
-            return Ok(Self { request: Request::from_parts(parts, body), secrets });
         }
-        match extracted {
-            Some(Extracted { mark, secrets }) if secrets.belong_to(request.headers_mut(), mark) => {
-                Ok(Self { request, secrets: secrets.privately(client.is_private()) })
-            }
-            _ => Err(Reason("The request's headers were not read as they were judged.")),
-        }
+        let Some(secrets) =
+            extracted.filter(|one| one.secrets.fit(&parts.headers, one.mark)).map(|one| one.secrets)
+        else {
+            return Err(Reason("The request's headers were not read as they were judged."));
+        };
+        SecretHeaders::unmark(&mut parts.headers);
+        let secrets = secrets.privately(client.is_private());
+        Ok(Self { request: Request::from_parts(parts, body), secrets })
     }
 
     /// The request's path.

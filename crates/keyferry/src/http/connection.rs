@@ -2,7 +2,9 @@
 
 use std::{convert::Infallible, io, pin::Pin, sync::Arc, time::Duration};
 
+use http::Request;
 use hyper::{
+    body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -15,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     body::BusyBody,
-    ingress::{GuardedIo, MAX_HEAD, Shared},
+    ingress::{FramedIo, GuardedIo, MAX_HEAD, Shared},
     route::{App, ClientAddr},
 };
 use crate::{
@@ -58,7 +60,7 @@ impl Served {
             _ => return,
         };
         if early.starts_with(PREFACE) {
-            self.http2(Rewound { early, taken: 0, io }).await;
+            self.http2(io, early).await;
         } else {
             self.http1(io, early).await;
         }
@@ -91,15 +93,18 @@ impl Served {
             .await;
     }
 
-    async fn http2<T>(self, io: Rewound<T>)
+    async fn http2<T>(self, io: T, early: Zeroizing<Vec<u8>>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = Arc::<Shared>::default();
-        let service = service_fn(|request| {
+        let framed = FramedIo::new(io, early, PREFACE.len(), Arc::clone(&shared));
+        let service = service_fn(|request: Request<Incoming>| {
+            // Now, not when the answer is worked on: the library asks in the order of the heads.
+            let extracted = shared.secrets_of(request.headers());
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
-            async move { Ok::<_, Infallible>(app.answer(serves, client, &shared, request, None).await) }
+            async move { Ok::<_, Infallible>(app.answer(serves, client, &shared, request, extracted).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -111,7 +116,7 @@ impl Served {
             .max_local_error_reset_streams(64)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
-            .serve_connection(TokioIo::new(io), service);
+            .serve_connection(TokioIo::new(framed), service);
         drive(connection, |connection| connection.graceful_shutdown(), &shared, self.until, self.phases)
             .await;
     }
@@ -157,73 +162,6 @@ async fn first_bytes<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Zeroizing<V
         let undecided = early.len() < PREFACE.len() && PREFACE.starts_with(&early);
         if read == 0 || !undecided {
             return Ok(early);
-        }
-    }
-}
-
-/// A stream of which some was read already.
-struct Rewound<T> {
-    early: Zeroizing<Vec<u8>>,
-    taken: usize,
-    io: T,
-}
-
-mod rewound {
-    use std::{
-        io,
-        pin::Pin,
-        task::{Context, Poll},
-    };
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-    use zeroize::Zeroize;
-
-    use super::Rewound;
-
-    impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            let this = self.get_mut();
-            if this.early.is_empty() {
-                return Pin::new(&mut this.io).poll_read(cx, buf);
-            }
-            let rest = &this.early[this.taken..];
-            let taken = rest.len().min(buf.remaining());
-            buf.put_slice(&rest[..taken]);
-            this.taken += taken;
-            if this.taken == this.early.len() {
-                this.early.zeroize();
-            }
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
-        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
-        }
-
-        fn poll_write_vectored(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            bufs: &[io::IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
-        }
-
-        fn is_write_vectored(&self) -> bool {
-            self.io.is_write_vectored()
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.get_mut().io).poll_flush(cx)
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
         }
     }
 }

@@ -79,22 +79,13 @@ impl SecretHeaders {
         }
     }
 
-    /// Moves the values out of a header map that was filled by somebody else.
-    pub fn out_of(headers: &mut HeaderMap) -> Self {
-        let mut secrets = Self::default();
-        for name in SECRET {
-            for value in headers.get_all(name) {
-                secrets.add(name, value.as_bytes());
-            }
-            headers.remove(name);
-        }
-        secrets
+    /// Whether there is a secret header in a map.
+    pub fn are_in(headers: &HeaderMap) -> bool {
+        SECRET.into_iter().any(|name| headers.contains_key(name))
     }
 
-    /// Takes the marks out of a header map. Unless each is where this request's secret was, and
-    /// none is where it had none, the map is another request's: nothing is to be done with it.
-    #[must_use]
-    pub fn belong_to(&self, headers: &mut HeaderMap, mark: Mark) -> bool {
+    /// Whether a header map has this request's marks: one in the place of each secret, and no other.
+    pub fn fit(&self, headers: &HeaderMap, mark: Mark) -> bool {
         SECRET.into_iter().all(|name| {
             let found = self.found.iter().find(|found| found.name == name);
             let (mut count, mut right) = (0, true);
@@ -103,11 +94,15 @@ impl SecretHeaders {
                 right &= mark.is(value.as_bytes()) && (count > 0 || value.len() == first_length);
                 count += 1;
             }
-            if count > 0 {
-                headers.remove(name);
-            }
             right && count == found.map_or(0, |found| found.count)
         })
+    }
+
+    /// Takes the marks out of a header map.
+    pub fn unmark(headers: &mut HeaderMap) {
+        for name in SECRET {
+            headers.remove(name);
+        }
     }
 
     /// Notes whether nobody on the way could read them.
@@ -156,15 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn values_move_out_of_a_map_and_nothing_else_does() {
-        let mut headers = map(&[
-            ("accept", "*/*"),
-            ("x-byok-key", "one-key"),
-            ("authorization", "a"),
-            ("authorization", "b"),
-        ]);
-        let mut secrets = SecretHeaders::out_of(&mut headers);
-        assert_eq!(headers, map(&[("accept", "*/*")]));
+    fn a_value_is_taken_once_and_one_that_stood_twice_never() {
+        let mut secrets = SecretHeaders::default();
+        secrets.add("x-byok-key", b"one-key");
+        secrets.add("authorization", b"a");
+        secrets.add("authorization", b"b");
         let taken = secrets.take("x-byok-key").expect("once").expect("there");
         assert_eq!(taken.expose(), b"one-key");
         assert!(secrets.take("x-byok-key").expect("taken").is_none());
@@ -186,22 +177,23 @@ mod tests {
     }
 
     #[test]
-    fn secrets_belong_to_the_head_they_were_taken_from_and_to_no_other() {
+    fn secrets_fit_the_head_they_were_taken_from_and_to_no_other() {
         let mut secrets = SecretHeaders::default();
         secrets.add("x-api-key", b"12345");
         secrets.add("authorization", b"abc");
         secrets.add("authorization", b"abcd");
         let right = [("x-api-key", "****9"), ("authorization", "**9"), ("authorization", "***9")];
         let mut headers = map(&right);
-        assert!(secrets.belong_to(&mut headers, Mark(9)));
-        assert!(headers.is_empty());
-        assert!(!secrets.belong_to(&mut map(&right), Mark(8)), "another head's");
-        assert!(!secrets.belong_to(&mut map(&right[..2]), Mark(9)), "one is missing");
-        assert!(!secrets.belong_to(&mut map(&right[1..]), Mark(9)), "one is missing");
-        assert!(!SecretHeaders::default().belong_to(&mut map(&right), Mark(9)), "one too many");
+        assert!(SecretHeaders::are_in(&headers) && secrets.fit(&headers, Mark(9)));
+        SecretHeaders::unmark(&mut headers);
+        assert!(headers.is_empty() && !SecretHeaders::are_in(&headers));
+        assert!(!secrets.fit(&map(&right), Mark(8)), "another head's");
+        assert!(!secrets.fit(&map(&right[..2]), Mark(9)), "one is missing");
+        assert!(!secrets.fit(&map(&right[1..]), Mark(9)), "one is missing");
+        assert!(!SecretHeaders::default().fit(&map(&right), Mark(9)), "one too many");
         let longer = [("x-api-key", "*****9"), right[1], right[2]];
-        assert!(!secrets.belong_to(&mut map(&longer), Mark(9)), "of another length");
+        assert!(!secrets.fit(&map(&longer), Mark(9)), "of another length");
         let plain = [("x-api-key", "12345"), right[1], right[2]];
-        assert!(!secrets.belong_to(&mut map(&plain), Mark(9)), "not a mark");
+        assert!(!secrets.fit(&map(&plain), Mark(9)), "not a mark");
     }
 }

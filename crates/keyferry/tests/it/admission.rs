@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     Connection, Gateway, Issuer, Options, Provider, a_key,
     issuer::{claims, header},
+    request,
 };
 
 const CHAT: &str = "/openai/v1/chat/completions";
@@ -352,4 +353,45 @@ async fn a_way_of_bringing_keys_that_is_off_falls_back_to_no_other() {
         gateway.post(&tenant.caller_token, CHAT, &[("x-byok-key", &own)], &body).await.expect(carried);
         assert_eq!(provider.count(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_learn_which_providers_there_are() {
+    let provider = Provider::right().await;
+    let yaml = "providers:\n  acme: {kind: openai-compatible, base_url: 'https://llm.acme.com/v1'}";
+    let options = Options::to(&provider).dial("llm.acme.com", provider.address, true).yaml(yaml);
+    let gateway = Gateway::start(options).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("sk-")).await;
+    let (secret, good) = (a_key("sk-"), format!("Bearer {}", tenant.caller_token));
+    let key = secret.as_str();
+    let cases: [&[(&str, &str)]; 9] = [
+        &[],
+        &[("authorization", "Bearer nobody")],
+        &[("authorization", "Basic eDp5")],
+        &[("authorization", "Bearer sk-kf-nobody-secret")],
+        &[("x-api-key", key)],
+        &[("x-keyferry-token", "nobody"), ("x-api-key", key)],
+        &[("x-keyferry-token", "nobody"), ("authorization", &good)],
+        &[("authorization", &good), ("x-api-key", key)],
+        &[("authorization", "Bearer nobody"), ("x-sealed-key", "v=1")],
+    ];
+    for headers in cases {
+        for (method, below, body) in [
+            ("POST", "v1/chat/completions", "{\"model\":\"m\"}"),
+            ("GET", "v1/models", ""),
+            ("POST", "", ""),
+            ("GET", "v1/moon?key=1", ""),
+        ] {
+            let ask = async |name: &str| {
+                let url = format!("{}/{name}/{below}", gateway.url());
+                let reply = request(method, &url, headers, body.as_bytes()).await;
+                let mut seen = reply.head.headers.clone();
+                seen.retain(|(name, _)| !name.ends_with("request-id") && name != "date");
+                (reply.status(), seen, reply.text().replace(name, "NAME"))
+            };
+            assert_eq!(ask("acme").await, ask("moon").await, "{method} {below} {headers:?}");
+        }
+    }
+    let asked = gateway.post(&tenant.caller_token, "/moon/v1/chat/completions", &[], &json!({})).await;
+    asked.refused(400, "BYOK_UNKNOWN_PROVIDER");
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    harness::{Connection, Gateway, OPERATOR, Options, Provider, a_key, connect},
+    harness::{Answer, Connection, Gateway, OPERATOR, Options, Provider, a_key, connect},
     ingress::{UNLIMITED, h2, latin1},
 };
 
@@ -147,4 +147,94 @@ async fn over_http2_such_a_connection_is_told_to_go_away() {
     // Nothing more is answered: what comes back until the end belongs to no stream.
     let rest = h2::read(&mut io, 5).await;
     assert!(rest.refused && rest.status.is_none(), "the connection stays open");
+}
+
+/// A head on a stream of OpenAI's surface, with these fields besides.
+fn h2_chat(stream: u32, token: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let bearer = format!("Bearer {token}");
+    let usual = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "gw"),
+        (":path", CHAT),
+        ("authorization", &bearer),
+    ];
+    let fields: Vec<_> =
+        usual.iter().chain(more).map(|(name, value)| (latin1(name), latin1(value))).collect();
+    let body = h2::frame(h2::DATA, h2::END_STREAM, stream, b"{\"model\":\"m\"}");
+    [h2::head(stream, &fields, false), body].concat()
+}
+
+/// What a provider is asked with, and by whom: the body names the key that must come.
+async fn echo() -> Provider {
+    Provider::start(|seen| {
+        Answer::json(200, &json!({"usage": {}, "got": seen.header("authorization")}))
+            .pause(Duration::from_millis(5))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn over_http2_streams_that_are_open_together_are_each_served_by_their_own_key() {
+    let provider = echo().await;
+    let gateway = gateway(&provider).await;
+    let held = a_key("sk-held-");
+    let tenant = gateway.tenant_with_key("openai", &held).await;
+    let token = &tenant.caller_token;
+    let mut flight = h2::hello();
+    let mut keys = Vec::new();
+    for at in 0..20 {
+        let key = a_key("sk-own-");
+        let stream = 1 + 4 * at;
+        let brought = [("x-byok-key", key.as_str())];
+        flight.extend(h2_chat(stream, token, if at % 3 == 0 { &[] } else { &brought }));
+        // In between, heads that the library refuses, with secrets that nobody will ask for.
+        let refused = [("x-byok-key", key.as_str()), ("connection", "close")];
+        flight.extend(h2_chat(stream + 2, token, &refused));
+        keys.push((stream, if at % 3 == 0 { held.clone() } else { key }));
+    }
+    let mut io = connect(gateway.port()).await;
+    h2::send(&mut io, &flight).await;
+    let bodies = h2::bodies(&mut io, keys.len()).await;
+    for (stream, key) in keys {
+        let got: Value = serde_json::from_slice(&bodies[&stream]).expect("JSON");
+        assert_eq!(got["got"], format!("Bearer {key}"), "stream {stream}");
+    }
+    assert_eq!(provider.count(), 20);
+}
+
+#[tokio::test]
+async fn over_http2_a_key_may_come_from_the_table_of_the_connection() {
+    let provider = echo().await;
+    let gateway = gateway(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("sk-held-")).await;
+    let key = a_key("sk-own-");
+    let indexed = |name: &str, value: &str| {
+        let mut bytes = h2::literal(name.as_bytes(), value.as_bytes());
+        bytes[0] |= 0x40;
+        bytes
+    };
+    let pseudo: Vec<u8> = [(":method", "POST"), (":scheme", "https"), (":authority", "gw"), (":path", CHAT)]
+        .iter()
+        .flat_map(|(name, value)| h2::literal(name.as_bytes(), value.as_bytes()))
+        .collect();
+    let first = [
+        pseudo.clone(),
+        indexed("authorization", &format!("Bearer {}", tenant.caller_token)),
+        indexed("x-byok-key", &key),
+    ];
+    // The newest entry is the first one behind the 61 that are always there.
+    let second = [pseudo, vec![0x80 + 62, 0x80 + 63]];
+    let mut flight = h2::hello();
+    for (stream, block) in [(1, first.concat()), (3, second.concat())] {
+        flight.extend(h2::frame(h2::HEADERS, h2::END_HEADERS, stream, &block));
+        flight.extend(h2::frame(h2::DATA, h2::END_STREAM, stream, b"{\"model\":\"m\"}"));
+    }
+    let mut io = connect(gateway.port()).await;
+    h2::send(&mut io, &flight).await;
+    let bodies = h2::bodies(&mut io, 2).await;
+    for stream in [1, 3] {
+        let got: Value = serde_json::from_slice(&bodies[&stream]).expect("JSON");
+        assert_eq!(got["got"], format!("Bearer {key}"), "stream {stream}");
+    }
 }

@@ -22,6 +22,7 @@ mod keytest;
 mod lifecycle;
 mod openapi;
 mod sealed;
+mod secrecy;
 mod session;
 mod sidecar;
 mod statements;

@@ -61,6 +61,13 @@ impl Vault {
             let next = match self.about_token(asked).await {
                 Ok(lease) => {
                     failures = 0;
+                    if lease.ttl > 0 && !lease.renewable {
+                        tracing::warn!(
+                            root = self.id,
+                            seconds = lease.ttl,
+                            "the root's token ends and cannot be renewed"
+                        );
+                    }
                     Next::after(lease, self.share())
                 }
                 Err(error) => {

@@ -18,7 +18,7 @@ pub async fn conforms(root: &dyn Root) {
     renewing_keeps_the_key(root).await;
 }
 
-async fn what_was_wrapped_unwraps(root: &dyn Root) {
+pub async fn what_was_wrapped_unwraps(root: &dyn Root) {
     let wrapped = root.wrap(&CONTEXT, &key(7)).await.expect("wraps");
     assert!(wrapped.len() <= 4096);
     assert!(root.unwrap(&CONTEXT, &wrapped).await.expect("unwraps").ct_eq(&key(7)));
@@ -26,7 +26,7 @@ async fn what_was_wrapped_unwraps(root: &dyn Root) {
     assert_ne!(wrapped, again, "the same key twice is wrapped in two ways");
 }
 
-async fn another_context_is_refused(root: &dyn Root) {
+pub async fn another_context_is_refused(root: &dyn Root) {
     let wrapped = root.wrap(&CONTEXT, &key(7)).await.expect("wraps");
     for context in [
         KeyContext { purpose: KeyPurpose::Service, ..CONTEXT },
@@ -57,7 +57,7 @@ async fn changed_bytes_are_refused(root: &dyn Root) {
     }
 }
 
-async fn renewing_keeps_the_key(root: &dyn Root) {
+pub async fn renewing_keeps_the_key(root: &dyn Root) {
     let wrapped = root.wrap(&CONTEXT, &key(7)).await.expect("wraps");
     let renewed = root.renew(&CONTEXT, &wrapped).await.expect("renews");
     assert!(renewed.is_none(), "it is under the newest version already");

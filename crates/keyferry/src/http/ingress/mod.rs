@@ -13,12 +13,18 @@
 //! | `scan` | heads and bodies in turn |
 //! | `guard` | all that as an `AsyncRead`, with time limits |
 //! | `h2` | what is left to judge of an HTTP/2 head |
+//! | `frames`, `hpack`, `huffman` | the frames of HTTP/2, their header blocks written anew without secrets |
+//! | `framed` | that as an `AsyncRead` |
 
 mod chunked;
 mod fields;
+mod framed;
+mod frames;
 mod guard;
 mod h2;
 mod head;
+mod hpack;
+mod huffman;
 mod scan;
 
 use std::{
@@ -29,8 +35,10 @@ use std::{
     },
 };
 
+pub use framed::FramedIo;
 pub use guard::GuardedIo;
 pub use h2::judge as judge_h2;
+use http::HeaderMap;
 use tokio::sync::Notify;
 
 use super::secrets::{Mark, SecretHeaders};
@@ -61,6 +69,9 @@ pub struct Refusal {
 /// answer goes out in its turn. A client that asks for it gets a refusal too.
 pub const REFUSED_TARGET: &str = "/.refused";
 const STAND_IN: &[u8] = b"GET /.refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+
+/// The most heads of an HTTP/2 connection that wait for the library: more than it has streams.
+const MAX_WAITING: usize = 256;
 
 /// What a connection's guard and its service tell each other.
 #[derive(Default)]
@@ -106,6 +117,24 @@ impl Shared {
     /// order, except the stand-in.
     pub fn next_secrets(&self) -> Option<Extracted> {
         self.extracted.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// The secrets of an HTTP/2 request with these headers. The library asks in the order of the
+    /// heads, but not about those that it refuses itself.
+    pub fn secrets_of(&self, headers: &HeaderMap) -> Option<Extracted> {
+        if !SecretHeaders::are_in(headers) {
+            return Some(Extracted { mark: Mark(0), secrets: SecretHeaders::default() });
+        }
+        let mut waiting = self.extracted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| waiting.pop_front()).find(|one| one.secrets.fit(headers, one.mark))
+    }
+
+    /// As [`Self::keep_secrets`], for heads that the library may never ask about.
+    fn keep_newest(&self, extracted: impl Iterator<Item = Extracted>) {
+        let mut waiting = self.extracted.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.extend(extracted);
+        let more = waiting.len().saturating_sub(MAX_WAITING);
+        waiting.drain(..more);
     }
 
     fn keep_secrets(&self, extracted: impl Iterator<Item = Extracted>) {

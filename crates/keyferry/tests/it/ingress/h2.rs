@@ -1,6 +1,6 @@
 //! HTTP/2 by hand: frames and header blocks that no library would write.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -170,6 +170,30 @@ where
     });
     assert!(ended.await.is_ok(), "stream {stream} was neither answered nor refused: {outcome:?}");
     outcome
+}
+
+/// Reads frames until so many streams have ended with an answer; their bodies.
+pub(crate) async fn bodies<T>(io: &mut T, streams: usize) -> HashMap<u32, Vec<u8>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut bodies, mut ended) = (HashMap::<u32, Vec<u8>>::new(), 0);
+    let read = timeout(PATIENCE, async {
+        while ended < streams {
+            let (kind, flags, on, payload) = next(io, &mut Vec::new()).await.expect("more frames");
+            match kind {
+                SETTINGS if flags & ACK == 0 => send(io, &frame(SETTINGS, ACK, 0, &[])).await,
+                DATA => {
+                    bodies.entry(on).or_default().extend(payload);
+                    ended += usize::from(flags & END_STREAM != 0);
+                }
+                GOAWAY => panic!("the connection ended"),
+                _ => {}
+            }
+        }
+    });
+    assert!(read.await.is_ok(), "{ended} of {streams} streams were answered");
+    bodies
 }
 
 /// The next frame, or nothing at the end of the connection.

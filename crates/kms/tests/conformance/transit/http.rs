@@ -6,11 +6,21 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// A request.
+#[derive(Clone)]
 pub struct Request {
     pub method: String,
     pub path: String,
     pub headers: HashMap<String, String>,
     pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Takes members out of the body.
+    pub fn forget(&mut self, names: &[&str]) {
+        let Ok(Value::Object(mut body)) = serde_json::from_slice(&self.body) else { return };
+        body.retain(|name, _| !names.contains(&name.as_str()));
+        self.body = Value::Object(body).to_string().into_bytes();
+    }
 }
 
 /// An answer; without a body it has none.

@@ -55,6 +55,8 @@ pub enum Day {
     Huge,
     ResetInBody,
     NotHttp,
+    /// As a server from before there was associated data.
+    Unbinding,
 }
 
 /// What all connections share.
@@ -208,6 +210,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, shared: &Shared
     let answer = || shared.state.lock().expect("not poisoned").answer(&request);
     let reply = match day {
         Day::Fine => answer(),
+        Day::Unbinding => {
+            let mut unbound = request.clone();
+            unbound.forget(&["associated_data", "context"]);
+            shared.state.lock().expect("not poisoned").answer(&unbound)
+        }
         Day::Silent => std::future::pending().await,
         Day::Sealed => http::Reply::error(503, "Vault is sealed"),
         Day::Throttling => {

@@ -102,10 +102,28 @@ async fn what_cannot_have_come_from_transit_is_refused_without_asking() {
 }
 
 #[tokio::test]
+async fn a_server_that_binds_nothing_wraps_nothing() {
+    let server = Transit::start().await;
+    let bench = Bench::small(&server, "transit").await;
+    let vault = bench.vault();
+    server.has(Day::Unbinding);
+    for _ in 0..2 {
+        match vault.wrap(&CONTEXT, &key(7)).await {
+            Err(RootError::Denied(words)) => assert!(words.contains("associated data"), "{words}"),
+            other => panic!("expected a denial, got {:?}", other.err()),
+        }
+    }
+    server.has(Day::Fine);
+    vault.wrap(&CONTEXT, &key(7)).await.expect("it was updated");
+}
+
+#[tokio::test]
 async fn every_call_has_a_connection_of_its_own() {
     let server = Transit::start().await;
     let bench = Bench::small(&server, "transit").await;
-    let (vault, before) = (bench.vault(), server.connections());
+    let vault = bench.vault();
+    vault.wrap(&CONTEXT, &key(7)).await.expect("wraps, and proves that the server binds");
+    let before = server.connections();
     let wrapped = vault.wrap(&CONTEXT, &key(7)).await.expect("wraps");
     vault.unwrap(&CONTEXT, &wrapped).await.expect("unwraps");
     vault.unwrap(&CONTEXT, &wrapped).await.expect("unwraps");

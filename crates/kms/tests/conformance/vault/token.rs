@@ -104,12 +104,12 @@ async fn a_kept_token_lives_on(operator: Operator) {
     bench.write_token(&bench.new_token(&json!({"ttl": "4s", "renewable": true})).await);
     let vault = bench.vault();
     let kept = tokio::spawn(std::sync::Arc::clone(&vault).keep_token());
-    for _ in 0..9 {
+    for _ in 0..6 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         vault.wrap(&CONTEXT, &key(7)).await.expect("the token is alive");
     }
     kept.abort();
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(matches!(vault.wrap(&CONTEXT, &key(7)).await, Err(RootError::Denied(_))));
 }
 
@@ -140,13 +140,13 @@ async fn a_token_without_an_end_is_left_alone() {
 async fn keeping_a_token_goes_on_after_a_bad_minute() {
     let server = Transit::start().await;
     let bench = Bench::small(&server, "transit").await;
-    bench.write_token(&bench.new_token(&json!({"ttl": "6s", "renewable": true})).await);
+    bench.write_token(&bench.new_token(&json!({"ttl": "8s", "renewable": true})).await);
     let vault = bench.vault();
     server.has(Day::Sealed);
     let kept = tokio::spawn(std::sync::Arc::clone(&vault).keep_token());
     tokio::time::sleep(Duration::from_millis(2500)).await;
     server.has(Day::Fine);
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     vault.wrap(&CONTEXT, &key(7)).await.expect("the token is alive");
     kept.abort();
 }
