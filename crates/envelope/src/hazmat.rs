@@ -5,6 +5,8 @@
 //! schedules, padded HMAC keys) is overwritten before the call returns.
 
 #[cfg(test)]
+mod residue;
+#[cfg(test)]
 mod tests;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
