@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::rand;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::harness::{Answer, Connection, Gateway, Options, Provider, Seen};
+use crate::harness::{Answer, Connection, Gateway, OPERATOR, Options, Provider, Seen, post_json};
 
 /// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub enum Case {
     Cancelled,
     /// The client goes before the answer begins.
     Abandoned,
-    /// The provider quotes the key in its 401, in three spellings.
+    /// The provider quotes the key in its 401, in two spellings.
     Unauthorized,
     /// The same with a reflection of the whole header in a header, and no length.
     Reflected,
@@ -75,7 +76,8 @@ impl Case {
         format!("{self:?}").to_ascii_lowercase()
     }
 
-    fn status(self) -> Option<u16> {
+    /// What the client gets; `None` if it does not wait.
+    pub fn status(self) -> Option<u16> {
         match self {
             Sync | Streamed => Some(200),
             Cancelled | Abandoned => None,
@@ -100,11 +102,9 @@ fn script(seen: &Seen) -> Answer {
     } else if is(Abandoned) || is(TimedOut) {
         Answer::hang()
     } else if is(Unauthorized) {
-        let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
-        Answer::json(
-            401,
-            &json!({"error": {"message": format!("Incorrect API key provided: {key}. ({hex})"), "code": "invalid_api_key"}}),
-        )
+        let encoded = STANDARD.encode(key);
+        let message = format!("Incorrect API key provided: {key} ({encoded})");
+        Answer::json(401, &json!({"error": {"message": message, "code": "invalid_api_key"}}))
     } else if is(Reflected) {
         let body = format!("{{\"error\":{{\"message\":\"{}\"}}}}", seen.header("authorization"));
         Answer::raw(format!("HTTP/1.1 401 No\r\nx-seen: {credential}\r\ntransfer-encoding: chunked\r\n\r\n"))
@@ -203,7 +203,7 @@ impl Stage {
         Self { gateway, provider, held, carried: carried.collect(), once: Vec::new(), marker, poor }
     }
 
-    /// Stores, rotates, tests and revokes a few more keys through the control plane.
+    /// Stores, rotates, tests and revokes a few more keys through the control plane; tests carried ones.
     pub async fn manage(&mut self) {
         let gateway = &self.gateway;
         for number in 0..6 {
@@ -219,6 +219,11 @@ impl Stage {
             let refused = json!({"api_key": format!("{} ", keys[2])});
             gateway.operator("POST", &format!("{path}/rotate"), &refused).await.expect(400);
             gateway.operator("DELETE", &path, &Value::Null).await.expect(204);
+            let (provider, carried) = &self.carried[number];
+            let bearer = format!("Bearer {OPERATOR}");
+            let headers = [("authorization", bearer.as_str()), ("x-byok-key", carried)];
+            let url = format!("{}/api/v1/keys/test", gateway.url());
+            post_json(&url, &headers, &json!({"provider": provider})).await.expect(200);
             self.once.extend(keys);
         }
     }
@@ -309,7 +314,8 @@ fn own_slot(provider: &str, key: &str) -> (&'static str, String) {
     }
 }
 
-fn ask(provider: &str, case: Case) -> (String, Value) {
+/// Path and body of a request.
+pub fn ask(provider: &str, case: Case) -> (String, Value) {
     let model = format!("case-{}", case.name());
     let stream = matches!(case, Streamed | Cancelled);
     match provider {

@@ -9,6 +9,7 @@ mod harness;
 mod huffman;
 mod keys;
 mod load;
+mod over_h2;
 mod report;
 mod scan;
 
@@ -27,7 +28,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::time::sleep;
 
 use crate::{
-    harness::{Connection, Options},
+    harness::Options,
     load::Stage,
     report::{Report, classes},
     scan::{Found, Needles},
@@ -53,13 +54,27 @@ async fn needles(stage: &Stage) -> Needles {
 struct Run {
     stage: Arc<Stage>,
     needles: Arc<Needles>,
-    open: Vec<Connection>,
+    /// Connections of clients that wait for nothing.
+    open: Vec<Box<dyn Send>>,
     /// What was there while requests ran.
     during: Vec<Found>,
 }
 
 impl Run {
     async fn of(options: Options, tls: Option<Arc<ServerConfig>>, requests: usize, keys: usize) -> Self {
+        let play = async |stage: &Arc<Stage>| {
+            let open = stage.play(requests, 32).await;
+            open.into_iter().map(|one| Box::new(one) as Box<dyn Send>).collect()
+        };
+        Self::with(options, tls, keys, play).await
+    }
+
+    async fn with(
+        options: Options,
+        tls: Option<Arc<ServerConfig>>,
+        keys: usize,
+        play: impl AsyncFnOnce(&Arc<Stage>) -> Vec<Box<dyn Send>>,
+    ) -> Self {
         let mut stage = Stage::set(options, tls, keys).await;
         stage.manage().await;
         let needles = Arc::new(needles(&stage).await);
@@ -70,15 +85,17 @@ impl Run {
             tokio::task::spawn_blocking(move || {
                 let mut during = Vec::new();
                 while playing.load(Ordering::Relaxed) {
-                    during.push(needles.scan(pid).expect("the memory can be read: are you root?"));
+                    let Ok(found) = needles.sample(pid) else { break };
+                    during.push(found);
                 }
                 during
             })
         };
-        let open = stage.play(requests, 32).await;
+        let before = stage.provider.count();
+        let open = play(&stage).await;
         playing.store(false, Ordering::Relaxed);
         let during = sampling.await.expect("it reads");
-        assert!(stage.provider.count() > requests / 2, "the provider was asked");
+        assert!(stage.provider.count() > before + 100, "the provider was asked");
         Self { stage, needles, open, during }
     }
 
@@ -129,6 +146,19 @@ async fn nothing_is_left_where_the_provider_speaks_tls() {
     let options = binary().upstream(&format!("extra_ca: {}", ca.display()));
     let run = Run::of(options, Some(config), 400, 100).await;
     let (open, closed) = run.both("tls").await;
+    assert_none(&open, &KEPT);
+    assert_none(&closed, &KEPT);
+    assert_none(&closed, &["carried"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_requests_over_http2() {
+    let play = async |stage: &Arc<Stage>| {
+        let open = over_h2::play(stage, 300, 8).await;
+        open.into_iter().map(|one| Box::new(one) as Box<dyn Send>).collect()
+    };
+    let run = Run::with(binary(), None, 50, play).await;
+    let (open, closed) = run.both("http2").await;
     assert_none(&open, &KEPT);
     assert_none(&closed, &KEPT);
     assert_none(&closed, &["carried"]);

@@ -64,6 +64,15 @@ impl<'a> Report<'a> {
                 }
             }
         }
+        // To find where a copy comes from: what stands around it.
+        if std::env::var_os("KEYFERRY_MEMORY_SHOW").is_some() {
+            for hit in self.open.hits.iter().chain(&self.closed.hits).filter(|hit| hit.class != "carried") {
+                println!(
+                    "  {} {} {}/{} at {:x}: {}",
+                    hit.class, hit.form, hit.len, hit.of, hit.address, hit.around
+                );
+            }
+        }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let path = folder.join(format!("memory-{}.json", self.name));
         std::fs::write(path, format!("{:#}\n", self.json())).expect("the report is written");
