@@ -43,7 +43,10 @@ async fn needles(stage: &Stage) -> Needles {
     let mut add = |class, key: &str| needles.add(class, forms::of_text(key.as_bytes()), load::common(key));
     stage.held.iter().for_each(|(_, _, key)| add("held", key));
     stage.carried.iter().for_each(|(_, key)| add("carried", key));
+    stage.session.iter().for_each(|(_, key)| add("session", key));
+    stage.sealed.iter().for_each(|(_, key)| add("sealed", key));
     stage.once.iter().for_each(|key| add("rotated", key));
+    needles.add("session", forms::of_key(&load::SESSION_KEY), 0);
     for known in keys::all(&stage.gateway.dir().join("data")).await {
         needles.add(known.class, forms::of_key(&known.bytes), 0);
     }
@@ -125,16 +128,20 @@ fn assert_none(found: &Found, classes: &[&str]) {
     }
 }
 
-/// Whatever is the gateway's own to keep.
-const KEPT: [&str; 7] = ["held", "rotated", "master secret", "KEK", "DEK", "layer key", "MAC key"];
+/// What must never be there, clients connected or not.
+const KEPT: [&str; 9] =
+    ["held", "rotated", "sealed", "master secret", "KEK", "DEK", "layer key", "MAC key", "sealing key"];
+/// What came with a request in a form that others could read: gone with its connection at the latest.
+const BROUGHT: [&str; 2] = ["carried", "session"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_of_200_keys_after_1000_mixed_requests() {
     let run = Run::of(binary(), None, 1_000, 100).await;
     let (open, closed) = run.both("plain").await;
     assert_none(&open, &KEPT);
+    assert_none(&open, &BROUGHT);
     assert_none(&closed, &KEPT);
-    assert_none(&closed, &["carried"]);
+    assert_none(&closed, &BROUGHT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +155,7 @@ async fn nothing_is_left_where_the_provider_speaks_tls() {
     let (open, closed) = run.both("tls").await;
     assert_none(&open, &KEPT);
     assert_none(&closed, &KEPT);
-    assert_none(&closed, &["carried"]);
+    assert_none(&closed, &BROUGHT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +168,7 @@ async fn nothing_is_left_of_requests_over_http2() {
     let (open, closed) = run.both("http2").await;
     assert_none(&open, &KEPT);
     assert_none(&closed, &KEPT);
-    assert_none(&closed, &["carried"]);
+    assert_none(&closed, &BROUGHT);
 }
 
 /// The same program on the heap as it is leaves copies: so the scan would find them.

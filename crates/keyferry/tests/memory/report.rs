@@ -7,8 +7,20 @@ use serde_json::{Value, json};
 use crate::scan::Found;
 
 /// Everything that is looked for, in the order of the table.
-pub fn classes() -> [&'static str; 8] {
-    ["held", "rotated", "carried", "master secret", "KEK", "DEK", "layer key", "MAC key"]
+pub fn classes() -> [&'static str; 11] {
+    [
+        "held",
+        "rotated",
+        "sealed",
+        "carried",
+        "session",
+        "master secret",
+        "KEK",
+        "DEK",
+        "layer key",
+        "MAC key",
+        "sealing key",
+    ]
 }
 
 /// Two scans of one run.
