@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use keyferry_envelope::{
-    ApiKey, Context, KekId, KeyContext, KeyPurpose, LocalRoot, Opener, Sealer, SecretBytes, TenantKek, capabilities,
+    ApiKey, Context, KekId, KeyContext, KeyPurpose, LocalRoot, Opener, Sealer, SecretBytes, TenantKek,
+    capabilities,
 };
 use keyferry_fuzz::Counting;
 use libfuzzer_sys::fuzz_target;
@@ -44,7 +45,8 @@ fn context(text: &str, cuts: Cuts) -> Context<'_> {
 
 fn key_context(text: &str, cuts: Cuts) -> KeyContext<'_> {
     let [_, owner, id, ..] = pieces(text, cuts);
-    let purpose = [KeyPurpose::TenantKek, KeyPurpose::Service, KeyPurpose::Sealing][usize::from(cuts.purpose % 3)];
+    let purpose =
+        [KeyPurpose::TenantKek, KeyPurpose::Service, KeyPurpose::Sealing][usize::from(cuts.purpose % 3)];
     KeyContext { purpose, owner, id }
 }
 
@@ -61,7 +63,11 @@ fuzz_target!(|input: Input<'_>| {
     match sealer.seal(kek, &left, key, &Counting::from(0x20)) {
         Ok(sealed) => assert_eq!(opener.open(kek, &right, &sealed).is_ok(), left == right),
         Err(_) => {
-            assert!([left.tenant, left.provider, left.origin, left.credential].iter().any(|field| field.is_empty()));
+            assert!(
+                [left.tenant, left.provider, left.origin, left.credential]
+                    .iter()
+                    .any(|field| field.is_empty())
+            );
         }
     }
     let (left, right) = (key_context(input.text, input.left), key_context(input.text, input.right));

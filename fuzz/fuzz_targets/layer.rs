@@ -6,7 +6,8 @@
 use std::sync::LazyLock;
 
 use keyferry_envelope::{
-    ApiKey, Context, KekId, KeyContext, KeyPurpose, LocalRoot, Opener, Sealed, SecretBytes, TenantKek, capabilities,
+    ApiKey, Context, KekId, KeyContext, KeyPurpose, LocalRoot, Opener, Sealed, SecretBytes, TenantKek,
+    capabilities,
 };
 use keyferry_fuzz::{Counting, seed};
 use libfuzzer_sys::fuzz_target;
@@ -35,9 +36,11 @@ static GENUINE: LazyLock<Genuine> = LazyLock::new(|| {
     let key = ApiKey::parse(SecretBytes::new(b"sk-test-not-a-real-key".to_vec())).unwrap();
     let sealed = sealer.seal(&kek, &CONTEXT, &key, &Counting::from(0x20)).unwrap();
     let wrapped_kek = root.wrap(&PLACE, kek.secret(), &Counting::from(0xc0)).unwrap();
-    for (name, first, layer) in
-        [("envelope", 0, &sealed.envelope), ("wrapped_dek", 1, &sealed.wrapped_dek), ("wrapped_kek", 2, &wrapped_kek)]
-    {
+    for (name, first, layer) in [
+        ("envelope", 0, &sealed.envelope),
+        ("wrapped_dek", 1, &sealed.wrapped_dek),
+        ("wrapped_kek", 2, &wrapped_kek),
+    ] {
         seed(name, &[&[first], &layer[..]].concat());
     }
     Genuine { root, kek, opener, sealed, wrapped_kek }

@@ -3,7 +3,9 @@
 
 use std::sync::LazyLock;
 
-use keyferry_envelope::{ApiKey, Kem, Kid, SealFor, SealPurpose, SealedKey, SealingKey, SecretBytes, seal_key};
+use keyferry_envelope::{
+    ApiKey, Kem, Kid, SealFor, SealPurpose, SealedKey, SealingKey, SecretBytes, seal_key,
+};
 use keyferry_fuzz::{Counting, seed};
 use libfuzzer_sys::fuzz_target;
 

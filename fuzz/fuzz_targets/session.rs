@@ -8,10 +8,14 @@ use keyferry_fuzz::seed;
 use libfuzzer_sys::fuzz_target;
 
 /// Made with Python's `cryptography`: the key `00 01 .. 1f`, the nonce `40 .. 4b`, the text `sk-test-not-a-real-key`.
-const BLOB: &str = "404142434445464748494a4b91d28357434ff32ea3ab631bfa49613e18aa7f37d24ce715f5b7aa698f34c6a62aca7690e5d3";
+const BLOB: &str =
+    "404142434445464748494a4b91d28357434ff32ea3ab631bfa49613e18aa7f37d24ce715f5b7aa698f34c6a62aca7690e5d3";
 
 fn genuine() -> Vec<u8> {
-    let blob = BLOB.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+    let blob = BLOB
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
     [32].into_iter().chain(0..32).chain(blob).collect()
 }
 
