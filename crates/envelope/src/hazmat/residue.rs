@@ -9,6 +9,7 @@ const PAINT: u8 = 0xb7;
 fn stack_after(operation: &dyn Fn()) -> Vec<u8> {
     const DEPTH: usize = 64 * 1024;
     #[inline(never)]
+    #[expect(clippy::large_stack_arrays, reason = "the stack is what is painted")]
     fn paint() {
         std::hint::black_box([PAINT; DEPTH]);
     }

@@ -180,9 +180,15 @@ async fn without_the_wiping_heap_there_are_copies() {
     plain.push("examples/plain_heap");
     assert!(plain.exists(), "build it first: cargo build -p keyferry --example plain_heap");
     let run = Run::of(options(Some(plain)), None, 400, 100).await;
+    let needles = Arc::clone(&run.needles);
     let (open, _) = run.both("control").await;
     let copies: usize = classes().iter().map(|class| open.count(class).0).sum();
     assert!(copies > 0);
+    // Keys of every kind are found where they are not locked: here, where they were derived.
+    let here = needles.scan(std::process::id()).expect("our own memory");
+    for class in classes() {
+        assert!(here.count(class).0 > 0, "{class}");
+    }
 }
 
 /// The program of this build, or the one that `KEYFERRY_BIN` names.
