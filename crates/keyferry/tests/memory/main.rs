@@ -154,6 +154,7 @@ async fn nothing_is_left_where_the_provider_speaks_tls() {
     let run = Run::of(options, Some(config), 400, 100).await;
     let (open, closed) = run.both("tls").await;
     assert_none(&open, &KEPT);
+    assert_none(&open, &BROUGHT);
     assert_none(&closed, &KEPT);
     assert_none(&closed, &BROUGHT);
 }
@@ -167,6 +168,7 @@ async fn nothing_is_left_of_requests_over_http2() {
     let run = Run::with(binary(), None, 50, play).await;
     let (open, closed) = run.both("http2").await;
     assert_none(&open, &KEPT);
+    assert_none(&open, &BROUGHT);
     assert_none(&closed, &KEPT);
     assert_none(&closed, &BROUGHT);
 }
