@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::operator::Operator;
+use crate::Operator;
 use crate::transit::ROOT;
 
 /// A running server; killed when dropped.
