@@ -1,20 +1,33 @@
 //! The keys that wrap keys: replaced and moved while traffic runs, under every root.
 
+mod away;
+mod bad_days;
+mod between;
 mod moving;
 mod roots;
+mod spoiled;
 
 use std::process::{Output, Stdio};
 
+use keyferry_kms::{AwsConfig, Pkcs11Config, VaultConfig};
+use keyferry_kms_testing::{
+    Bench,
+    transit::{Day, Transit},
+};
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, OPERATOR, command, connect};
+use crate::harness::{Gateway, OPERATOR, Options, Provider, connect};
+
+/// Runs a command beside a gateway, while what this test serves goes on.
+async fn run(gateway: &Gateway, arguments: &[&str]) -> Output {
+    let mut command = gateway.command();
+    command.args(arguments).arg("--config").arg(gateway.config()).stdin(Stdio::null());
+    tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it runs")
+}
 
 /// Runs `keyferry kek …` beside a gateway.
 async fn kek(gateway: &Gateway, arguments: &[&str]) -> Output {
-    let mut command = command();
-    command.arg("kek").args(arguments).arg("--json").arg("--config").arg(gateway.config());
-    command.stdin(Stdio::null());
-    tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it runs")
+    run(gateway, &[&["kek"], arguments, &["--json"]].concat()).await
 }
 
 /// The same, which must go well; answers what it printed.
@@ -47,5 +60,78 @@ async fn store_many(gateway: &Gateway, tenant: &str, count: usize) {
         .collect();
     for task in tasks {
         task.await.expect("stored");
+    }
+}
+
+/// The section `kms`: a root, and what else belongs there.
+pub fn kms(root: &str, more: &str) -> String {
+    format!("kms: {{{root}{more}}}")
+}
+
+/// A root as it stands in the section `kms`.
+pub fn vault(config: &VaultConfig) -> String {
+    let ca = config.ca.as_ref().map(|ca| format!(", ca: {}", ca.display())).unwrap_or_default();
+    let (address, token) = (&config.address, config.token_file.display());
+    format!(
+        "kind: vault, address: \"{address}\", mount: {}, key: {}, token_file: {token}{ca}",
+        config.mount, config.key
+    )
+}
+
+fn aws(config: &AwsConfig) -> String {
+    let endpoint = config.endpoint.as_deref().expect("an endpoint of a test");
+    format!("kind: aws, key_id: \"{}\", region: {}, endpoint: \"{endpoint}\"", config.key_id, config.region)
+}
+
+fn pkcs11(config: &Pkcs11Config) -> String {
+    let (module, pin) = (config.module.display(), config.pin_file.display());
+    format!(
+        "kind: pkcs11, module: {module}, token_label: {}, key_label: {}, pin_file: {pin}",
+        config.token_label, config.key_label
+    )
+}
+
+/// A gateway whose root is a key on the small Transit server.
+struct OnTransit {
+    server: Transit,
+    bench: Bench,
+    provider: Provider,
+    gateway: Gateway,
+}
+
+impl OnTransit {
+    async fn start(more: &str) -> Self {
+        let server = Transit::start().await;
+        let bench = Bench::small(&server, "transit").await;
+        let provider = Provider::right().await;
+        let options = Options::to(&provider).quiet().yaml(&kms(&vault(&bench.config), more));
+        let gateway = Gateway::start(options).await;
+        Self { server, bench, provider, gateway }
+    }
+
+    /// The same process anew: no KEK is open, and no failure is remembered.
+    async fn forget(&mut self) {
+        self.server.has(Day::Fine);
+        self.gateway.restart().await;
+    }
+
+    /// What `/readyz` says of the root; it must say that the gateway is ready.
+    async fn readiness(&self) -> String {
+        let url = format!("{}/readyz", self.gateway.metrics_url());
+        let ready = crate::harness::request("GET", &url, &[], b"").await.expect(200).json();
+        ready["kms"]["status"].as_str().expect("a word").to_owned()
+    }
+
+    /// The gauge of the root's circuit.
+    async fn circuit(&self) -> String {
+        let url = format!("{}/metrics", self.gateway.metrics_url());
+        let metrics = crate::harness::request("GET", &url, &[], b"").await.expect(200).text();
+        let line = metrics.lines().find(|line| line.starts_with("keyferry_kms_circuit_state{"));
+        line.and_then(|line| line.rsplit(' ').next()).expect("the gauge").to_owned()
+    }
+
+    async fn store(&self, tenant: &str, label: &str) -> crate::harness::Reply {
+        let body = json!({"provider": "openai", "label": label, "api_key": crate::harness::a_key("sk-new-")});
+        self.gateway.operator("POST", &format!("/tenants/{tenant}/credentials"), &body).await
     }
 }
