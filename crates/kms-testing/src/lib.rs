@@ -6,6 +6,7 @@ mod bench;
 mod moto;
 mod openbao;
 mod operator;
+mod pause;
 pub mod softhsm;
 pub mod transit;
 

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::pause::{pause, resume};
+
 const POLICY: &str = r#"{"Version": "2012-10-17", "Statement":
     [{"Effect": "Allow", "Action": ["kms:Encrypt", "kms:Decrypt"], "Resource": "*"}]}"#;
 const TRUST: &str = r#"{"Version": "2012-10-17", "Statement":
@@ -53,6 +55,16 @@ impl Moto {
             thread::sleep(Duration::from_millis(50));
         }
         Some(moto)
+    }
+
+    /// Stops it where it is: it is there, and answers nothing.
+    pub fn pause(&self) {
+        pause(&self.child);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        resume(&self.child);
     }
 
     /// Where it is.

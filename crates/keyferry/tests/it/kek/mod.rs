@@ -4,6 +4,7 @@ mod away;
 mod bad_days;
 mod between;
 mod moving;
+mod paused;
 mod roots;
 mod spoiled;
 
@@ -16,7 +17,9 @@ use keyferry_kms_testing::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, OPERATOR, Options, Provider, connect};
+use crate::harness::{
+    Connection, Gateway, OPERATOR, Options, Provider, Reply, a_key, connect, request, until,
+};
 
 /// Runs a command beside a gateway, while what this test serves goes on.
 async fn run(gateway: &Gateway, arguments: &[&str]) -> Output {
@@ -51,9 +54,14 @@ async fn store_many(gateway: &Gateway, tenant: &str, count: usize) {
                     let body = json!({"provider": "openai", "label": label, "api_key": key}).to_string();
                     let bearer = format!("Bearer {OPERATOR}");
                     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
-                    let mut connection = crate::harness::Connection::over(connect(port).await);
-                    connection.request("POST", &path, &headers, body.as_bytes()).await;
-                    connection.reply().await.expect(201);
+                    // A disk that is busy with other tests may take longer than the gateway waits for it.
+                    let status = until("the key is stored", || async {
+                        let mut connection = Connection::over(connect(port).await);
+                        connection.request("POST", &path, &headers, body.as_bytes()).await;
+                        Some(connection.reply().await.status()).filter(|status| *status != 503)
+                    })
+                    .await;
+                    assert!(matches!(status, 201 | 409), "{status}");
                 }
             })
         })
@@ -115,23 +123,32 @@ impl OnTransit {
         self.gateway.restart().await;
     }
 
-    /// What `/readyz` says of the root; it must say that the gateway is ready.
     async fn readiness(&self) -> String {
-        let url = format!("{}/readyz", self.gateway.metrics_url());
-        let ready = crate::harness::request("GET", &url, &[], b"").await.expect(200).json();
-        ready["kms"]["status"].as_str().expect("a word").to_owned()
+        readiness(&self.gateway).await
     }
 
     /// The gauge of the root's circuit.
     async fn circuit(&self) -> String {
         let url = format!("{}/metrics", self.gateway.metrics_url());
-        let metrics = crate::harness::request("GET", &url, &[], b"").await.expect(200).text();
+        let metrics = request("GET", &url, &[], b"").await.expect(200).text();
         let line = metrics.lines().find(|line| line.starts_with("keyferry_kms_circuit_state{"));
         line.and_then(|line| line.rsplit(' ').next()).expect("the gauge").to_owned()
     }
 
-    async fn store(&self, tenant: &str, label: &str) -> crate::harness::Reply {
-        let body = json!({"provider": "openai", "label": label, "api_key": crate::harness::a_key("sk-new-")});
-        self.gateway.operator("POST", &format!("/tenants/{tenant}/credentials"), &body).await
+    async fn store(&self, tenant: &str, label: &str) -> Reply {
+        store(&self.gateway, tenant, label).await
     }
+}
+
+/// What `/readyz` says of the root; it must say that the gateway is ready.
+async fn readiness(gateway: &Gateway) -> String {
+    let url = format!("{}/readyz", gateway.metrics_url());
+    let ready = request("GET", &url, &[], b"").await.expect(200).json();
+    ready["kms"]["status"].as_str().expect("a word").to_owned()
+}
+
+/// Stores one more key for a tenant.
+async fn store(gateway: &Gateway, tenant: &str, label: &str) -> Reply {
+    let body = json!({"provider": "openai", "label": label, "api_key": a_key("sk-new-")});
+    gateway.operator("POST", &format!("/tenants/{tenant}/credentials"), &body).await
 }
