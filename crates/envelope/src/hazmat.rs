@@ -8,6 +8,8 @@ pub(crate) mod agreement;
 pub(crate) mod ed25519;
 
 #[cfg(test)]
+mod residue;
+#[cfg(test)]
 mod tests;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};

@@ -8,7 +8,6 @@ use std::{
 };
 
 use keyferry_core::{
-    audit::AuditChain,
     clock::Clock,
     port::{
         counter::Counters,
@@ -17,13 +16,13 @@ use keyferry_core::{
     token::{self, TokenHash},
 };
 use keyferry_envelope::{Entropy, SecretBytes};
-use keyferry_storage::{counter::MemoryCounters, sqlite::SqliteStore};
+use keyferry_storage::counter::MemoryCounters;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     admin::{self, AdminState},
     config::Config,
-    custody::{self, Ground, Making, RootsError, ServiceSecretError, open_or_make, open_roots},
+    custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
     gateway::{self, Gateway, KeyTest, Recorder},
     http::{self, App, BindError, Health},
     lifecycle::Running,
@@ -42,15 +41,12 @@ pub enum StartError {
     /// The data folder cannot be made.
     #[error("data_dir: {0} cannot be used")]
     DataDir(String, #[source] std::io::Error),
-    /// A root cannot be used.
+    /// The roots, or the database with them, cannot be opened.
     #[error(transparent)]
-    Roots(#[from] RootsError),
+    Ground(#[from] GroundError),
     /// Another gateway serves the store.
     #[error(transparent)]
     NotAlone(#[from] NotAlone),
-    /// The store's own secret cannot be opened.
-    #[error(transparent)]
-    Service(#[from] ServiceSecretError),
     /// The database cannot be used.
     #[error("storage")]
     Store(#[from] StoreError),
@@ -93,25 +89,12 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     make_folder(&config)?;
 
     let alone = single::alone(&config.database)?;
-    let (keyring, root_chores) =
-        open_roots(&config.kms, &config.database, Making::Allowed, &clock, &entropy)?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database).await?);
-    let service = open_or_make(&*store, &keyring, clock.now(), &*entropy).await?;
-    store.open_audit(AuditChain::new(service.audit_key())).await?;
-    let ground = Ground {
-        keyring: Arc::new(keyring),
-        store: Arc::clone(&store),
-        clock: Arc::clone(&clock),
-        entropy: Arc::clone(&entropy),
-    };
-    let keyring = Arc::clone(&ground.keyring);
+    let (time, chance) = (Arc::clone(&clock), Arc::clone(&entropy));
+    let OpenedGround { ground, service, chores: root_chores } =
+        Ground::open(&config.kms, &config.database, Making::Allowed, time, chance).await?;
+    let (store, keyring) = (Arc::clone(&ground.store), Arc::clone(&ground.keyring));
     let (vault, unsealer) = custody::for_gateway(&ground, service);
-    let unsealing = config.sealed_max_uses.map(|uses| ground.unsealing(uses));
-    if let Some(unsealing) = &unsealing
-        && let Err(error) = unsealing.keys().maintain().await
-    {
-        tracing::error!(event = "sealing_keys_not_kept", %error);
-    }
+    let unsealing = unsealing(&ground, config.sealed_max_uses).await;
     let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::default());
     let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
     // Counters in memory forget at each start which token ids were used. With issuers in the
@@ -167,6 +150,15 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
+}
+
+/// What opens sealed keys, if they are accepted. Without its keys the gateway serves everything else.
+async fn unsealing(ground: &Ground, max_uses: Option<u32>) -> Option<Unsealing> {
+    let unsealing = ground.unsealing(max_uses?);
+    if let Err(error) = unsealing.keys().maintain().await {
+        tracing::error!(event = "sealing_keys_not_kept", %error);
+    }
+    Some(unsealing)
 }
 
 fn warn_of(config: &Config) {

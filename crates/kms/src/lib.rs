@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`aws`] | a key in AWS KMS |
 //! | [`local`] | a master secret in a file |
-//! | [`vault`] | a key of Transit, in HashiCorp Vault or OpenBao |
 //! | [`pkcs11`] | a key in a hardware module |
+//! | [`vault`] | a key of Transit, in HashiCorp Vault or OpenBao |
 #![forbid(unsafe_code)]
 
 pub mod aws;

@@ -10,7 +10,7 @@ use crate::wipe::seen;
 
 /// How much of the stack is overwritten. The deepest operation of the workspace reaches less than half of that: see
 /// `docs/memory.md`, and the test that measures it.
-const DEPTH: usize = 8 * 1024;
+const DEPTH: usize = 16 * 1024;
 
 /// Runs `operation` and overwrites the part of the stack that it used, also when it panics.
 ///

@@ -25,6 +25,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use keyferry_core::mask;
 
+use crate::harden::harden;
+
 /// A bring-your-own-key gateway for AI providers.
 ///
 /// It keeps people's OpenAI, Anthropic and Gemini keys and carries their requests to the provider,
@@ -101,31 +103,38 @@ pub fn run() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let outcome = match cli.command {
-        Command::Serve(command) => command.run(),
-        Command::Demo(command) => command.run(),
-        Command::Sidecar(command) => command.run(),
-        Command::Doctor(command) => command.run(),
-        Command::Config(command) => command.run(),
-        Command::Openapi => {
-            openapi::run();
-            Ok(())
-        }
-        Command::Upstream(command) => command.run(),
-        Command::Audit(command) => command.run(),
-        Command::Kek(command) => command.run(),
-        Command::SealingKey(command) => command.run(),
-        Command::Seal(command) => command.run(),
-        Command::Tenant(command) => command.run(),
-        Command::Credential(command) => command.run(),
-        Command::Token(command) => command.run(),
-        Command::Issuer(command) => command.run(),
-    };
-    match outcome {
+    // Each command may come to hold a key. The doctor first looks into others, then does it itself.
+    let hardened = if matches!(cli.command, Command::Doctor(_)) { Ok(()) } else { harden() };
+    match hardened.map_err(anyhow::Error::from).and_then(|()| cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error_line(&format!("keyferry: {}", masked(&format!("{error:#}"))));
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Serve(command) => command.run(),
+            Self::Demo(command) => command.run(),
+            Self::Sidecar(command) => command.run(),
+            Self::Doctor(command) => command.run(),
+            Self::Config(command) => command.run(),
+            Self::Openapi => {
+                openapi::run();
+                Ok(())
+            }
+            Self::Upstream(command) => command.run(),
+            Self::Audit(command) => command.run(),
+            Self::Kek(command) => command.run(),
+            Self::SealingKey(command) => command.run(),
+            Self::Seal(command) => command.run(),
+            Self::Tenant(command) => command.run(),
+            Self::Credential(command) => command.run(),
+            Self::Token(command) => command.run(),
+            Self::Issuer(command) => command.run(),
         }
     }
 }

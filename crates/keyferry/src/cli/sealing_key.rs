@@ -47,15 +47,15 @@ pub(super) enum Command {
         #[arg(long)]
         destroy_old: bool,
     },
-    /// Sign a list, from a file or standard input, with the operator's offline key; prints the signature.
+    /// Sign a list with the operator's offline key, and print the signature.
     Sign {
         /// The private key: PEM, as `openssl genpkey -algorithm ed25519` writes it.
         #[arg(long, value_name = "FILE")]
         signing_key: PathBuf,
-        /// The list, as `sealing-key list --json` prints it. Without it: standard input.
+        /// The list, as `sealing-key list` prints it in JSON. Without it: standard input.
         list: Option<PathBuf>,
     },
-    /// Publish a signed list, from a file or standard input.
+    /// Publish a signed list.
     Publish {
         #[command(flatten)]
         config: ConfigFile,

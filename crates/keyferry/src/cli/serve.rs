@@ -9,7 +9,7 @@ use keyferry_envelope::SystemEntropy;
 use super::{ConfigFile, output, runtime, secret};
 use crate::{
     config,
-    harden::{Grants, Swap, confine, harden},
+    harden::{Grants, Swap, confine},
     start::{Started, Surroundings, make_folder, start},
     telemetry::{
         logs::{self, LogFormat, LogLevel},
@@ -33,7 +33,6 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         logs::start(self.log_format, self.log_level);
-        harden()?;
         logs::of_panics();
         let config = config::load(self.config.config.as_deref()).context("the configuration is wrong")?;
         let around = Surroundings {

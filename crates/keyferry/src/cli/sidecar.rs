@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{runtime, secret};
 use crate::{
-    harden::{Grants, confine, harden},
+    harden::{Grants, confine},
     sidecar::{
         control::{Control, port_of},
         policy::Policy,
@@ -54,7 +54,6 @@ pub(super) struct Sidecar {
 impl Sidecar {
     pub(super) fn run(self) -> anyhow::Result<()> {
         logs::start(self.log_format, self.log_level);
-        harden()?;
         logs::of_panics();
         let port = port_of(&self.gateway)?;
         let token = secret::from_file(&self.token_file).context("--token-file")?;

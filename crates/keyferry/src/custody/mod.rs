@@ -9,6 +9,7 @@
 //! Start-up makes the capabilities once and hands them out: the admin API gets the [`Vault`] that
 //! seals, the gateway gets the [`Unsealer`] that opens. No part of the program holds both.
 
+mod ground;
 mod guarded;
 mod keks;
 mod keyring;
@@ -23,17 +24,18 @@ mod vault;
 
 use std::sync::Arc;
 
+pub use ground::{Ground, GroundError, Opened as OpenedGround};
 pub use guarded::Guarded;
 pub use keks::{KekError, TenantKeks};
-use keyferry_core::{clock::Clock, port::store::Store, token};
-use keyferry_envelope::{ApiKey, Entropy, InvalidApiKey, SecretBytes, ServiceSecret};
+use keyferry_core::token;
+use keyferry_envelope::{ApiKey, InvalidApiKey, SecretBytes, ServiceSecret};
 pub use keyring::Keyring;
 pub use master_secret::MasterSecretError;
 pub use rewrap::{Moved, Mover, Progress};
-pub use roots::{Making, RootsError, open_roots};
+pub use roots::{Chore, Making, RootsError};
 pub use sealed::{Opened, SealRefused, Unsealing};
 pub use sealing::{EVERY_SECS, SealingError, SealingKeys};
-pub use service::{ServiceSecretError, open_existing, open_or_make};
+pub use service::ServiceSecretError;
 pub use unseal::{UnsealError, Unsealer};
 pub use vault::{Vault, VaultError};
 
@@ -54,52 +56,6 @@ pub fn provider_key(secret: SecretBytes) -> Result<ApiKey, NotAKey> {
         return Err(NotAKey::GatewayToken);
     }
     Ok(ApiKey::parse(secret)?)
-}
-
-/// What custody stands on.
-pub struct Ground {
-    /// The roots.
-    pub keyring: Arc<Keyring>,
-    /// Where wrapped keys are.
-    pub store: Arc<dyn Store>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
-}
-
-impl Ground {
-    /// Sealing keys, and what opens with them.
-    pub fn unsealing(&self, max_uses: u32) -> Unsealing {
-        Unsealing {
-            keys: Arc::new(self.sealing_keys()),
-            store: Arc::clone(&self.store),
-            clock: Arc::clone(&self.clock),
-            max_uses,
-        }
-    }
-
-    /// Sealing keys.
-    pub fn sealing_keys(&self) -> SealingKeys {
-        SealingKeys {
-            store: Arc::clone(&self.store),
-            keyring: Arc::clone(&self.keyring),
-            clock: Arc::clone(&self.clock),
-            entropy: Arc::clone(&self.entropy),
-            known: std::sync::RwLock::default(),
-            reading: tokio::sync::Mutex::default(),
-        }
-    }
-
-    /// The tenants' KEKs.
-    pub fn keks(&self) -> TenantKeks {
-        TenantKeks {
-            store: Arc::clone(&self.store),
-            keyring: Arc::clone(&self.keyring),
-            clock: Arc::clone(&self.clock),
-            entropy: Arc::clone(&self.entropy),
-        }
-    }
 }
 
 /// What a gateway gets: one part seals, the other opens.

@@ -172,7 +172,15 @@ impl SealingKeys {
             private,
         };
         let detail = json!({"kem": stored.kem, "not_before": not_before, "not_after": stored.not_after});
-        let audit = audit(now, actor, "sealing_key.made", stored.kid(), source, detail);
+        let audit = AuditDraft {
+            at: now,
+            actor: actor.to_owned(),
+            action: "sealing_key.made",
+            tenant: None,
+            target: stored.kid().to_owned(),
+            source: source.to_owned(),
+            detail,
+        };
         self.store.create_sealing_key(&stored, unless_after, audit).await?;
         Ok(())
     }
@@ -191,9 +199,15 @@ impl SealingKeys {
 
     /// Publishes a list that the operator signed, or goes back to an unsigned one.
     pub async fn publish(&self, jws: Option<&str>, source: &str) -> Result<(), SealingError> {
-        let now = self.clock.now();
-        let detail = json!({"signed": jws.is_some()});
-        let audit = audit(now, "operator", "sealing_keys.published", "sealing-keys", source, detail);
+        let audit = AuditDraft {
+            at: self.clock.now(),
+            actor: "operator".to_owned(),
+            action: "sealing_keys.published",
+            tenant: None,
+            target: "sealing-keys".to_owned(),
+            source: source.to_owned(),
+            detail: json!({"signed": jws.is_some()}),
+        };
         Ok(self.store.put_setting(JWS_SETTING, jws.map(str::as_bytes), audit).await?)
     }
 
@@ -270,23 +284,4 @@ fn published(key: &StoredSealingKey) -> Result<PublishedKey, SealingError> {
     let kem = Kem::from_id(key.kem).ok_or_else(unreadable)?;
     let public = SealingPublicKey::from_bytes(kem, &key.public_key).map_err(|_| unreadable())?;
     Ok(PublishedKey::new(&kid, &public, key.not_before, key.not_after))
-}
-
-fn audit(
-    at: Timestamp,
-    actor: &str,
-    action: &'static str,
-    target: &str,
-    source: &str,
-    detail: serde_json::Value,
-) -> AuditDraft {
-    AuditDraft {
-        at,
-        actor: actor.to_owned(),
-        action,
-        tenant: None,
-        target: target.to_owned(),
-        source: source.to_owned(),
-        detail,
-    }
 }

@@ -368,7 +368,7 @@ fn headers_up(from: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(from.len() + 2);
     for (name, value) in from {
         if passes_up(name.as_str()) {
-            headers.append(name.clone(), value.clone());
+            headers.append(name.clone(), own(value));
         }
     }
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -380,8 +380,16 @@ fn headers_down(from: &HeaderMap) -> HeaderMap {
         |name: &HeaderName, value: &HeaderValue| passes_down(name.as_str()) && value.len() <= MAX_VALUE;
     from.iter()
         .filter(|(name, value)| pass(name, value))
-        .map(|(name, value)| (name.clone(), value.clone()))
+        .map(|(name, value)| (name.clone(), own(value)))
         .collect()
+}
+
+/// A copy that stands alone. A value as it was read is a piece of the buffer of its connection, and keeps
+/// that whole buffer, with every key in it, for as long as anybody remembers the value: the header
+/// table of HTTP/2 does until its connection ends.
+fn own(value: &HeaderValue) -> HeaderValue {
+    let copy = HeaderValue::from_bytes(value.as_bytes());
+    copy.unwrap_or_else(|_| unreachable!("it was a header's value before"))
 }
 
 /// The media type without its parameters, in lower case.

@@ -6,13 +6,14 @@ mod doctor;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     os::unix::{
         fs::{PermissionsExt, chown, fchown},
         process::{CommandExt, ExitStatusExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -109,7 +110,7 @@ impl Drop for Running {
 
 /// Starts a gateway and waits until it says where it listens.
 pub fn start(command: &mut Command) -> Running {
-    let mut child = command.spawn().expect("it starts");
+    let mut child = spawn(command);
     let lines = BufReader::new(child.stderr.take().expect("piped"));
     let mut running = Running { child, url: String::new(), lines };
     running.wait_until_started();
@@ -120,8 +121,21 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Starts a command. Its program may be a copy that a child of another test still holds open.
+pub fn spawn(command: &mut Command) -> Child {
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            started => return started.expect("it starts"),
+        }
+    }
+}
+
 fn output(command: &mut Command) -> Output {
-    command.output().expect("it runs")
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(command).wait_with_output().expect("it runs")
 }
 
 /// What `/proc` says about a process: one file of it.
@@ -199,6 +213,23 @@ fn another_process_of_the_same_user_cannot_look_into_it() {
     }
     let cores = fs::read_dir(home.path()).expect("a folder").filter_map(Result::ok);
     assert_eq!(cores.filter(|entry| entry.file_name().to_string_lossy().starts_with("core")).count(), 0);
+}
+
+#[test]
+fn a_command_that_waits_for_a_key_cannot_be_looked_into() {
+    let home = Home::new();
+    let mut add = home.run(home.program());
+    add.args(["credential", "add", "--tenant", "acme", "--provider", "openai"]).stdin(Stdio::piped());
+    let mut child = spawn(&mut add);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while field(&proc(child.id(), "status"), "NoNewPrivs") != "1" {
+        assert!(Instant::now() < deadline, "it is not hardened");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let refused = output(home.run("head").args(["-c", "0", &format!("/proc/{}/mem", child.id())]));
+    assert!(text(&refused.stderr).contains("Permission denied"), "{}", text(&refused.stderr));
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 #[test]

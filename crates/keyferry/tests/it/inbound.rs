@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt, time::timeout};
 
 use crate::{
     harness::{Answer, Connection, Gateway, OPERATOR, Options, Provider, a_key, connect},
@@ -237,4 +238,26 @@ async fn over_http2_a_key_may_come_from_the_table_of_the_connection() {
         let got: Value = serde_json::from_slice(&bodies[&stream]).expect("JSON");
         assert_eq!(got["got"], format!("Bearer {key}"), "stream {stream}");
     }
+}
+
+#[tokio::test]
+async fn over_http2_a_head_that_does_not_end_ends_the_connection() {
+    let provider = Provider::right().await;
+    let gateway = gateway(&provider).await;
+    let head = h2_chat(1, "a token", &[("x-byok-key", &a_key("sk-own-"))]);
+    let mut io = connect(gateway.port()).await;
+    // Half of a frame, and then a byte from time to time, which does not begin the time anew.
+    h2::send(&mut io, &[&h2::hello(), &head[..60]].concat()).await;
+    let (mut reading, mut writing) = tokio::io::split(io);
+    let slowly = tokio::spawn(async move {
+        for byte in 60..head.len() {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            h2::send(&mut writing, &head[byte..=byte]).await;
+        }
+    });
+    let mut all = Vec::new();
+    let ended = timeout(Duration::from_secs(14), reading.read_to_end(&mut all)).await;
+    slowly.abort();
+    assert!(ended.is_ok(), "the connection stays open");
+    assert_eq!(provider.count(), 0);
 }

@@ -158,7 +158,8 @@ fn a_test() -> Value {
 fn as_user(user: u32, group: u32, socket: &Path, program: &Path) -> Output {
     let mut command = Command::new(program);
     command.args(["credential", "test", "--tenant", "acme", "cred_1", "--sidecar"]).arg(socket);
-    command.uid(user).gid(group).output().expect("it runs")
+    command.uid(user).gid(group).stdout(Stdio::piped()).stderr(Stdio::piped());
+    crate::harden::spawn(&mut command).wait_with_output().expect("it runs")
 }
 
 #[tokio::test]

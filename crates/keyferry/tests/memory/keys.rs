@@ -1,7 +1,7 @@
 //! Every secret key of an installation, derived from outside: from its key file and its database, with a second
 //! implementation of what `crates/envelope/README.md` says.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
@@ -10,6 +10,7 @@ use aws_lc_rs::{
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
 const ROOT_SALT: &[u8] = b"keyferry local root";
+const SERVICE_SALT: &[u8] = b"keyferry service secret";
 
 /// A key and what it is.
 pub struct Known {
@@ -33,23 +34,35 @@ struct Stored {
     envelope: Vec<u8>,
 }
 
-/// The master secret and everything below it: KEKs, DEKs, the keys of each layer, the keys for MACs.
+/// The master secret and everything below it: the keys it derives, what they wrap (KEKs, the service secret, sealing
+/// keys), DEKs, the keys of each layer, the keys for MACs, the private keys that sealing keys stand for.
 pub async fn all(data: &Path) -> Vec<Known> {
     let line = std::fs::read_to_string(data.join("master.key")).expect("the key file");
     let master =
         data_encoding::HEXLOWER_PERMISSIVE.decode(line.trim_end().as_bytes()).expect("hexadecimal digits");
+    let mut connection = connect(&data.join("keyferry.db")).await;
     let mut keys = vec![known("master secret", &master)];
-    keys.push(known("MAC key", &hkdf(&master, ROOT_SALT, &array(&[T("keyferry"), N(1), T("audit")]))));
-    keys.push(known("MAC key", &hkdf(&master, ROOT_SALT, &array(&[T("keyferry"), N(1), T("token")]))));
-    let mut tenants = Vec::new();
-    for stored in stored(&data.join("keyferry.db")).await {
-        let kek = tenant_kek(&master, &stored.tenant);
-        if !tenants.contains(&stored.tenant) {
-            let fingerprint = array(&[T("keyferry"), N(1), T("fingerprint"), T(&stored.tenant)]);
-            keys.push(known("MAC key", &hkdf(&master, ROOT_SALT, &fingerprint)));
-            keys.push(known("KEK", &kek));
-            tenants.push(stored.tenant.clone());
+    let mut keks = HashMap::new();
+    for wrapped in wrapped(&mut connection).await {
+        let wrapping = hkdf(&master, ROOT_SALT, &array(&[T("keyferry"), N(1), T("kek"), T(&wrapped.owner)]));
+        let bound = [T("keyferry"), N(1), T("key"), T(&wrapped.purpose), T(&wrapped.owner), T(&wrapped.id)];
+        let (layer, key) = open(&wrapping, &array(&bound), &wrapped.wrapped);
+        keys.extend([known("KEK", &wrapping), known("layer key", &layer)]);
+        match wrapped.purpose.as_str() {
+            "tenant-kek" => {
+                keys.push(known("KEK", &key));
+                keks.insert(wrapped.id, key);
+            }
+            "sealing" => keys.extend(of_sealing_key(wrapped.kem, &key)),
+            _ => {
+                let mac = |info: &[Item<'_>]| known("MAC key", &hkdf(&key, SERVICE_SALT, &array(info)));
+                keys.push(known("MAC key", &key));
+                keys.push(mac(&[T("keyferry"), N(1), T("audit")]));
+                keys.push(mac(&[T("keyferry"), N(1), T("fingerprint"), T("tenant-0")]));
+            }
         }
+    }
+    for stored in stored(&mut connection).await {
         let mut bound = vec![
             T("keyferry"),
             N(1),
@@ -61,32 +74,70 @@ pub async fn all(data: &Path) -> Vec<Known> {
             T(&stored.origin),
             T(&stored.kek_id),
         ];
-        let (wrapping, dek) = open(&kek, &array(&bound), &stored.wrapped_dek);
+        let (wrapping, dek) = open(&keks[&stored.kek_id], &array(&bound), &stored.wrapped_dek);
         bound[2] = T("record");
         bound.pop();
         let (content, key) = open(&dek, &array(&bound), &stored.envelope);
         assert!(key.starts_with(b"sk-") || key.starts_with(b"AIza"), "the derivation is right");
         keys.extend([known("layer key", &wrapping), known("DEK", &dek), known("layer key", &content)]);
     }
+    connection.close().await.expect("it closes");
     keys
 }
 
-/// From the master secret to the key that wraps a tenant's DEKs.
-fn tenant_kek(master: &[u8], tenant: &str) -> Vec<u8> {
-    hkdf(master, ROOT_SALT, &array(&[T("keyferry"), N(1), T("tenant-kek"), T(tenant)]))
+/// The secret of a sealing key, and the private key that RFC 9180 §7.1.3 derives from it.
+fn of_sealing_key(kem: i64, secret: &[u8]) -> [Known; 2] {
+    let suite = [b"KEM".as_slice(), &u16::try_from(kem).expect("a KEM").to_be_bytes()].concat();
+    let labeled = |label: &str, more: &[u8]| [b"HPKE-v1", &suite[..], label.as_bytes(), more].concat();
+    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"").extract(&labeled("dkp_prk", secret));
+    let (label, context): (&str, &[u8]) = if kem == 32 { ("sk", b"") } else { ("candidate", &[0]) };
+    let info = [&32_u16.to_be_bytes(), &labeled(label, context)[..]].concat();
+    let mut scalar = vec![0; 32];
+    prk.expand(&[&info], Len).and_then(|okm| okm.fill(&mut scalar)).expect("32 bytes");
+    [known("sealing key", secret), known("sealing key", &scalar)]
 }
 
-async fn stored(database: &Path) -> Vec<Stored> {
+/// A key under the master secret.
+struct Wrapped {
+    purpose: String,
+    owner: String,
+    id: String,
+    wrapped: Vec<u8>,
+    /// 0 for what is no sealing key.
+    kem: i64,
+}
+
+async fn wrapped(connection: &mut SqliteConnection) -> Vec<Wrapped> {
+    let rows = sqlx::query(
+        "SELECT w.purpose, w.owner, w.id, w.wrapped, coalesce(s.kem, 0) FROM wrapped_keys w
+         LEFT JOIN sealing_keys s ON w.purpose = 'sealing' AND s.kid = w.id",
+    )
+    .fetch_all(connection)
+    .await
+    .expect("rows");
+    let read = |row: &sqlx::sqlite::SqliteRow| Wrapped {
+        purpose: row.get(0),
+        owner: row.get(1),
+        id: row.get(2),
+        wrapped: row.get(3),
+        kem: row.get(4),
+    };
+    rows.iter().map(read).collect()
+}
+
+async fn connect(database: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(database).create_if_missing(false).read_only(true);
-    let mut connection: SqliteConnection = options.connect().await.expect("the database opens");
+    options.connect().await.expect("the database opens")
+}
+
+async fn stored(connection: &mut SqliteConnection) -> Vec<Stored> {
     let rows = sqlx::query(
         "SELECT c.tenant_id, c.provider, c.id, v.version, v.origin, v.kek_id, v.wrapped_dek, v.envelope
          FROM credential_versions v JOIN credentials c ON c.id = v.credential_id",
     )
-    .fetch_all(&mut connection)
+    .fetch_all(connection)
     .await
     .expect("rows");
-    connection.close().await.expect("it closes");
     rows.iter()
         .map(|row| Stored {
             tenant: row.get(0),

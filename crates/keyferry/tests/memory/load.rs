@@ -2,12 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_lc_rs::rand;
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    rand,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use keyferry_core::{
+    clock::{Clock, SystemClock},
+    sealing::SealingKeyList,
+};
+use keyferry_envelope::{ApiKey, SealFor, SealPurpose, SecretBytes, SystemEntropy, seal_key};
 use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::harness::{Answer, Connection, Gateway, Options, Provider, Seen};
+use crate::harness::{Answer, Connection, Gateway, OPERATOR, Options, Provider, Seen, post_json, request};
 
 /// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +27,7 @@ pub enum Case {
     Cancelled,
     /// The client goes before the answer begins.
     Abandoned,
-    /// The provider quotes the key in its 401, in three spellings.
+    /// The provider quotes the key in its 401, in two spellings.
     Unauthorized,
     /// The same with a reflection of the whole header in a header, and no length.
     Reflected,
@@ -75,7 +84,8 @@ impl Case {
         format!("{self:?}").to_ascii_lowercase()
     }
 
-    fn status(self) -> Option<u16> {
+    /// What the client gets; `None` if it does not wait.
+    pub fn status(self) -> Option<u16> {
         match self {
             Sync | Streamed => Some(200),
             Cancelled | Abandoned => None,
@@ -100,11 +110,9 @@ fn script(seen: &Seen) -> Answer {
     } else if is(Abandoned) || is(TimedOut) {
         Answer::hang()
     } else if is(Unauthorized) {
-        let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
-        Answer::json(
-            401,
-            &json!({"error": {"message": format!("Incorrect API key provided: {key}. ({hex})"), "code": "invalid_api_key"}}),
-        )
+        let encoded = STANDARD.encode(key);
+        let message = format!("Incorrect API key provided: {key} ({encoded})");
+        Answer::json(401, &json!({"error": {"message": message, "code": "invalid_api_key"}}))
     } else if is(Reflected) {
         let body = format!("{{\"error\":{{\"message\":\"{}\"}}}}", seen.header("authorization"));
         Answer::raw(format!("HTTP/1.1 401 No\r\nx-seen: {credential}\r\ntransfer-encoding: chunked\r\n\r\n"))
@@ -153,6 +161,10 @@ pub struct Stage {
     /// A token, the provider it has a key stored for, and that key.
     pub held: Vec<(String, &'static str, String)>,
     pub carried: Vec<Key>,
+    pub session: Vec<Key>,
+    pub sealed: Vec<Key>,
+    /// What the gateway publishes to seal to.
+    list: SealingKeyList,
     /// Keys that came in bodies and are sealed or gone: rotated, refused.
     pub once: Vec<String>,
     /// A host in the configuration: a text that is known to be in memory.
@@ -198,12 +210,28 @@ impl Stage {
         let poor = json!({"id": "poor", "name": "poor", "byok_enabled": true, "daily_quota": 1});
         gateway.operator("POST", "/tenants", &poor).await.expect(201);
         let poor = gateway.token("poor", &json!({"role": "caller"})).await;
-        let carried =
-            (0..keys).map(|number| PROVIDERS[number % 3]).map(|provider| (provider, fresh_key(provider)));
-        Self { gateway, provider, held, carried: carried.collect(), once: Vec::new(), marker, poor }
+        // As many as are stored come with requests, in five ways.
+        let brought = |part: usize| {
+            let provider = |number| PROVIDERS[number % 3];
+            (0..keys * part / 5).map(provider).map(|provider| (provider, fresh_key(provider))).collect()
+        };
+        let url = format!("{}/api/v1/sealing-keys", gateway.url());
+        let list = request("GET", &url, &[], b"").await.expect(200);
+        Self {
+            carried: brought(3),
+            session: brought(1),
+            sealed: brought(1),
+            list: SealingKeyList::parse(&list.body).expect("a list"),
+            gateway,
+            provider,
+            held,
+            once: Vec::new(),
+            marker,
+            poor,
+        }
     }
 
-    /// Stores, rotates, tests and revokes a few more keys through the control plane.
+    /// Stores, rotates, tests and revokes a few more keys through the control plane; tests carried ones.
     pub async fn manage(&mut self) {
         let gateway = &self.gateway;
         for number in 0..6 {
@@ -219,6 +247,11 @@ impl Stage {
             let refused = json!({"api_key": format!("{} ", keys[2])});
             gateway.operator("POST", &format!("{path}/rotate"), &refused).await.expect(400);
             gateway.operator("DELETE", &path, &Value::Null).await.expect(204);
+            let (provider, carried) = &self.carried[number];
+            let bearer = format!("Bearer {OPERATOR}");
+            let headers = [("authorization", bearer.as_str()), ("x-byok-key", carried)];
+            let url = format!("{}/api/v1/keys/test", gateway.url());
+            post_json(&url, &headers, &json!({"provider": provider})).await.expect(200);
             self.once.extend(keys);
         }
     }
@@ -247,10 +280,27 @@ impl Stage {
         connection
     }
 
+    fn seal(&self, key: &str, tenant: &str, provider: &str) -> String {
+        let now = SystemClock.now();
+        let (kid, public) = self.list.choose(now).expect("a key");
+        let ts = now.secs() as u64;
+        let sealed_for = SealFor { purpose: SealPurpose::Request, tenant, provider, ts };
+        let key = ApiKey::parse(SecretBytes::copy_of(key.as_bytes())).expect("a key");
+        seal_key(&public, &kid, &sealed_for, &key, &SystemEntropy).expect("seals")
+    }
+
     async fn request(&self, mut connection: Connection, case: Case, number: usize, held: bool) -> Connection {
         let (token, provider, _) = &self.held[number % self.held.len()];
-        let (carried_for, carried) = &self.carried[number % self.carried.len()];
-        let provider = if held { provider } else { carried_for };
+        let (brought_for, brought) = &match number % 5 {
+            3 => &self.session,
+            4 => &self.sealed,
+            _ => &self.carried,
+        }[number / 5 % self.sealed.len()];
+        let provider = if held { provider } else { brought_for };
+        let tenant = match case {
+            OverQuota => "poor".to_owned(),
+            _ => format!("tenant-{}", number % self.held.len() / 3),
+        };
         let token = match case {
             OverQuota => &self.poor,
             Stranger => "sk-kf-AAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
@@ -258,15 +308,24 @@ impl Stage {
         };
         let mut headers = vec![("content-type", "application/json".to_owned())];
         let held = held && case != OverQuota;
-        match number % 3 {
+        match number % 5 {
             _ if held => headers.push(("authorization", format!("Bearer {token}"))),
             0 => headers
-                .extend([("authorization", format!("Bearer {token}")), ("x-byok-key", carried.clone())]),
+                .extend([("authorization", format!("Bearer {token}")), ("x-byok-key", brought.clone())]),
             1 => headers.extend([
                 ("x-api-key", token.to_owned()),
-                ("x-byok-keys", json!({ *provider: carried }).to_string()),
+                ("x-byok-keys", json!({ *provider: brought }).to_string()),
             ]),
-            _ => headers.extend([("x-keyferry-token", token.to_owned()), own_slot(provider, carried)]),
+            2 => headers.extend([("x-keyferry-token", token.to_owned()), own_slot(provider, brought)]),
+            3 => headers.extend([
+                ("authorization", format!("Bearer {token}")),
+                ("x-encrypted-key", STANDARD.encode(encrypted(brought))),
+                ("x-session-key", STANDARD.encode(SESSION_KEY)),
+            ]),
+            _ => headers.extend([
+                ("authorization", format!("Bearer {token}")),
+                ("x-sealed-key", self.seal(brought, &tenant, provider)),
+            ]),
         }
         if case == Malformed {
             headers.push(("transfer-encoding", "chunked, gzip".to_owned()));
@@ -297,7 +356,21 @@ impl Stage {
 }
 
 const UNLIMITED: &str =
-    "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited, key_test: unlimited}";
+    "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited, key_test: unlimited}
+byok: {session: true}";
+
+/// Under which keys of the session mode come.
+pub const SESSION_KEY: [u8; 32] = *b"session-key-of-the-memory-suite!";
+
+/// Nonce, ciphertext and tag.
+fn encrypted(key: &str) -> Vec<u8> {
+    let nonce = *b"twelve bytes";
+    let mut text = key.as_bytes().to_vec();
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &SESSION_KEY).expect("32 bytes"))
+        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut text)
+        .expect("sealed");
+    [&nonce[..], &text].concat()
+}
 
 pub const HOSTS: [&str; 3] = ["api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com"];
 
@@ -309,7 +382,8 @@ fn own_slot(provider: &str, key: &str) -> (&'static str, String) {
     }
 }
 
-fn ask(provider: &str, case: Case) -> (String, Value) {
+/// Path and body of a request.
+pub fn ask(provider: &str, case: Case) -> (String, Value) {
     let model = format!("case-{}", case.name());
     let stream = matches!(case, Streamed | Cancelled);
     match provider {

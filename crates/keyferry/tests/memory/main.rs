@@ -9,6 +9,7 @@ mod harness;
 mod huffman;
 mod keys;
 mod load;
+mod over_h2;
 mod report;
 mod scan;
 
@@ -27,7 +28,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::time::sleep;
 
 use crate::{
-    harness::{Connection, Options},
+    harness::Options,
     load::Stage,
     report::{Report, classes},
     scan::{Found, Needles},
@@ -42,7 +43,10 @@ async fn needles(stage: &Stage) -> Needles {
     let mut add = |class, key: &str| needles.add(class, forms::of_text(key.as_bytes()), load::common(key));
     stage.held.iter().for_each(|(_, _, key)| add("held", key));
     stage.carried.iter().for_each(|(_, key)| add("carried", key));
+    stage.session.iter().for_each(|(_, key)| add("session", key));
+    stage.sealed.iter().for_each(|(_, key)| add("sealed", key));
     stage.once.iter().for_each(|key| add("rotated", key));
+    needles.add("session", forms::of_key(&load::SESSION_KEY), 0);
     for known in keys::all(&stage.gateway.dir().join("data")).await {
         needles.add(known.class, forms::of_key(&known.bytes), 0);
     }
@@ -53,13 +57,27 @@ async fn needles(stage: &Stage) -> Needles {
 struct Run {
     stage: Arc<Stage>,
     needles: Arc<Needles>,
-    open: Vec<Connection>,
+    /// Connections of clients that wait for nothing.
+    open: Vec<Box<dyn Send>>,
     /// What was there while requests ran.
     during: Vec<Found>,
 }
 
 impl Run {
     async fn of(options: Options, tls: Option<Arc<ServerConfig>>, requests: usize, keys: usize) -> Self {
+        let play = async |stage: &Arc<Stage>| {
+            let open = stage.play(requests, 32).await;
+            open.into_iter().map(|one| Box::new(one) as Box<dyn Send>).collect()
+        };
+        Self::with(options, tls, keys, play).await
+    }
+
+    async fn with(
+        options: Options,
+        tls: Option<Arc<ServerConfig>>,
+        keys: usize,
+        play: impl AsyncFnOnce(&Arc<Stage>) -> Vec<Box<dyn Send>>,
+    ) -> Self {
         let mut stage = Stage::set(options, tls, keys).await;
         stage.manage().await;
         let needles = Arc::new(needles(&stage).await);
@@ -70,15 +88,17 @@ impl Run {
             tokio::task::spawn_blocking(move || {
                 let mut during = Vec::new();
                 while playing.load(Ordering::Relaxed) {
-                    during.push(needles.scan(pid).expect("the memory can be read: are you root?"));
+                    let Ok(found) = needles.sample(pid) else { break };
+                    during.push(found);
                 }
                 during
             })
         };
-        let open = stage.play(requests, 32).await;
+        let before = stage.provider.count();
+        let open = play(&stage).await;
         playing.store(false, Ordering::Relaxed);
         let during = sampling.await.expect("it reads");
-        assert!(stage.provider.count() > requests / 2, "the provider was asked");
+        assert!(stage.provider.count() > before + 100, "the provider was asked");
         Self { stage, needles, open, during }
     }
 
@@ -108,16 +128,20 @@ fn assert_none(found: &Found, classes: &[&str]) {
     }
 }
 
-/// Whatever is the gateway's own to keep.
-const KEPT: [&str; 7] = ["held", "rotated", "master secret", "KEK", "DEK", "layer key", "MAC key"];
+/// What must never be there, clients connected or not.
+const KEPT: [&str; 9] =
+    ["held", "rotated", "sealed", "master secret", "KEK", "DEK", "layer key", "MAC key", "sealing key"];
+/// What came with a request in a form that others could read: gone with its connection at the latest.
+const BROUGHT: [&str; 2] = ["carried", "session"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_of_200_keys_after_1000_mixed_requests() {
     let run = Run::of(binary(), None, 1_000, 100).await;
     let (open, closed) = run.both("plain").await;
     assert_none(&open, &KEPT);
+    assert_none(&open, &BROUGHT);
     assert_none(&closed, &KEPT);
-    assert_none(&closed, &["carried"]);
+    assert_none(&closed, &BROUGHT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,8 +154,23 @@ async fn nothing_is_left_where_the_provider_speaks_tls() {
     let run = Run::of(options, Some(config), 400, 100).await;
     let (open, closed) = run.both("tls").await;
     assert_none(&open, &KEPT);
+    assert_none(&open, &BROUGHT);
     assert_none(&closed, &KEPT);
-    assert_none(&closed, &["carried"]);
+    assert_none(&closed, &BROUGHT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_requests_over_http2() {
+    let play = async |stage: &Arc<Stage>| {
+        let open = over_h2::play(stage, 300, 8).await;
+        open.into_iter().map(|one| Box::new(one) as Box<dyn Send>).collect()
+    };
+    let run = Run::with(binary(), None, 50, play).await;
+    let (open, closed) = run.both("http2").await;
+    assert_none(&open, &KEPT);
+    assert_none(&open, &BROUGHT);
+    assert_none(&closed, &KEPT);
+    assert_none(&closed, &BROUGHT);
 }
 
 /// The same program on the heap as it is leaves copies: so the scan would find them.
@@ -143,9 +182,15 @@ async fn without_the_wiping_heap_there_are_copies() {
     plain.push("examples/plain_heap");
     assert!(plain.exists(), "build it first: cargo build -p keyferry --example plain_heap");
     let run = Run::of(options(Some(plain)), None, 400, 100).await;
+    let needles = Arc::clone(&run.needles);
     let (open, _) = run.both("control").await;
     let copies: usize = classes().iter().map(|class| open.count(class).0).sum();
     assert!(copies > 0);
+    // Keys of every kind are found where they are not locked: here, where they were derived.
+    let here = needles.scan(std::process::id()).expect("our own memory");
+    for class in classes() {
+        assert!(here.count(class).0 > 0, "{class}");
+    }
 }
 
 /// The program of this build, or the one that `KEYFERRY_BIN` names.

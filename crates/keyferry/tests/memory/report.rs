@@ -7,8 +7,20 @@ use serde_json::{Value, json};
 use crate::scan::Found;
 
 /// Everything that is looked for, in the order of the table.
-pub fn classes() -> [&'static str; 8] {
-    ["held", "rotated", "carried", "master secret", "KEK", "DEK", "layer key", "MAC key"]
+pub fn classes() -> [&'static str; 11] {
+    [
+        "held",
+        "rotated",
+        "sealed",
+        "carried",
+        "session",
+        "master secret",
+        "KEK",
+        "DEK",
+        "layer key",
+        "MAC key",
+        "sealing key",
+    ]
 }
 
 /// Two scans of one run.
@@ -62,6 +74,15 @@ impl<'a> Report<'a> {
                 if !place.starts_with("control") {
                     println!("  {when}: {count:>5} × {place}");
                 }
+            }
+        }
+        // To find where a copy comes from: what stands around it.
+        if std::env::var_os("KEYFERRY_MEMORY_SHOW").is_some() {
+            for hit in self.open.hits.iter().chain(&self.closed.hits).filter(|hit| hit.class != "carried") {
+                println!(
+                    "  {} {} {}/{} at {:x}: {}",
+                    hit.class, hit.form, hit.len, hit.of, hit.address, hit.around
+                );
             }
         }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));

@@ -44,6 +44,8 @@ pub struct Hit {
     pub of: usize,
     pub map: String,
     pub address: usize,
+    /// What stands around it.
+    pub around: String,
 }
 
 /// What was found in a process.
@@ -53,6 +55,11 @@ pub struct Found {
     /// Resident bytes of all mappings that can be read, and of those that were.
     pub resident: usize,
     pub read: usize,
+}
+
+/// The first eight bytes.
+fn start_of(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))
 }
 
 const BITS: u32 = 22;
@@ -85,6 +92,7 @@ impl Needles {
     }
 
     /// Every copy in `bytes`, each as long as it is.
+    #[expect(clippy::cast_lossless, reason = "in a debug build a call would cost more than the rest")]
     fn search(&self, bytes: &[u8], mut found: impl FnMut(usize, usize, usize)) {
         let mut at = 0;
         while at + WINDOW <= bytes.len() {
@@ -94,15 +102,19 @@ impl Needles {
                 continue;
             }
             let end = (at + 4096).min(bytes.len() + 1 - WINDOW);
+            let mut first = start_of(&bytes[at..]);
             while at < end {
-                let first = u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
                 let slot = slot(first);
-                if self.filter[slot / 64] >> (slot % 64) & 1 == 1
+                if self.filter[slot >> 6] >> (slot & 63) & 1 == 1
                     && let Some((form, len)) = self.longest(first, &bytes[at..])
                 {
                     found(at, form, len);
                     at += len;
+                    if at + WINDOW <= bytes.len() {
+                        first = start_of(&bytes[at..]);
+                    }
                 } else {
+                    first = first >> 8 | (bytes[at + 8] as u64) << 56;
                     at += 1;
                 }
             }
@@ -122,11 +134,20 @@ impl Needles {
 
     /// Reads all memory of a process.
     pub fn scan(&self, pid: u32) -> io::Result<Found> {
+        self.scan_where(pid, |_| true)
+    }
+
+    /// Reads what a process can write to: enough for a sample.
+    pub fn sample(&self, pid: u32) -> io::Result<Found> {
+        self.scan_where(pid, |map| map.name.contains('w'))
+    }
+
+    fn scan_where(&self, pid: u32, wanted: impl Fn(&Map) -> bool) -> io::Result<Found> {
         let memory = File::open(format!("/proc/{pid}/mem"))?;
         let longest = self.forms.iter().map(|(_, form)| form.bytes.len()).max().unwrap_or(0);
         let mut found = Found::default();
         let mut buffer = vec![0; CHUNK];
-        for map in maps(pid)? {
+        for map in maps(pid)?.into_iter().filter(wanted) {
             found.resident += map.resident;
             let mut at = map.start;
             let mut whole = true;
@@ -150,6 +171,7 @@ impl Needles {
                         of: form.bytes.len(),
                         map: map.name.clone(),
                         address: at + offset,
+                        around: around(&buffer[..got], offset, len),
                     });
                 });
                 // What lies across two pieces is read again; a copy wholly in the overlap is counted once below.
@@ -187,6 +209,13 @@ impl Found {
         }
         places
     }
+}
+
+/// The bytes on both sides of a copy, without the copy itself.
+fn around(bytes: &[u8], at: usize, len: usize) -> String {
+    let before = &bytes[at.saturating_sub(400)..at];
+    let after = &bytes[at + len..(at + len + 100).min(bytes.len())];
+    format!("{} … {}", before.escape_ascii(), after.escape_ascii())
 }
 
 struct Map {

@@ -200,3 +200,43 @@ impl AsRef<[u8]> for Wiped {
         self.0.expose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keyferry_core::{clock::ManualClock, time::Timestamp};
+    use keyferry_envelope::KeyPurpose;
+
+    use super::*;
+
+    /// The signature is botocore's (1.43.11) for the same request, key and moment. The published suite has no
+    /// case of a signed session token in a POST.
+    #[test]
+    fn a_call_is_signed_with_its_session_token_as_botocore_signs_it() {
+        let at = Timestamp::parse("2015-08-30T12:36:00.000Z").expect("valid");
+        let config = AwsConfig {
+            key_id: "alias/keyferry".to_owned(),
+            region: "eu-central-1".to_owned(),
+            endpoint: None,
+            ca: None,
+        };
+        let aws = Aws::new(&config, Arc::new(ManualClock::at(at)), Arc::new(|_: &str| None)).expect("a root");
+        let credentials = Credentials {
+            access_key_id: "ASIAEXAMPLE".to_owned(),
+            secret_access_key: SecretBytes::new(b"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec()),
+            session_token: Some(SecretBytes::new(b"session/token+==".to_vec())),
+            expires: None,
+        };
+        let context = KeyContext { purpose: KeyPurpose::TenantKek, owner: "acme", id: "kek_1" };
+        let body = request::body(Operation::Decrypt, "alias/keyferry", &context, b"wrapped");
+        let call = aws.call(Operation::Decrypt, body, &credentials).expect("a call");
+        assert_eq!(
+            call.headers[AUTHORIZATION],
+            "AWS4-HMAC-SHA256 Credential=ASIAEXAMPLE/20150830/eu-central-1/kms/aws4_request, \
+             SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target, \
+             Signature=d3bf914fcef055451e42c78acd7a207340d6342f026b23b2c9c8ac24f7a08720"
+        );
+        assert_eq!(call.headers[SECURITY_TOKEN], "session/token+==");
+        assert!(call.headers[SECURITY_TOKEN].is_sensitive());
+        assert_eq!(call.headers[DATE], "20150830T123600Z");
+    }
+}

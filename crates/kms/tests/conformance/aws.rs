@@ -104,8 +104,11 @@ async fn a_role_by_web_identity_wraps_and_unwraps() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_disabled_missing_or_another_is_told_apart() {
-    let Some(moto) = Moto::start("a_key_that_is_disabled_missing_or_another_is_told_apart") else { return };
+async fn a_missing_key_and_another_key_are_told_apart_and_an_alias_is_the_key() {
+    let Some(moto) = Moto::start("a_missing_key_and_another_key_are_told_apart_and_an_alias_is_the_key")
+    else {
+        return;
+    };
     let (one, other) = (moto.new_key(), moto.new_key());
     let address = moto.address();
     let of = |key_id: &str| with_any_access_key(&config(&address, key_id));

@@ -51,6 +51,8 @@ use sqlx::{
 
 /// How long an operation may wait for a connection before the store counts as away.
 const PATIENCE: Duration = Duration::from_millis(450);
+/// How often a connection is tried for when the store is opened.
+const OPENING_ATTEMPTS: u32 = 20;
 /// How long a transaction may wait for another process's. Together they stay below a second.
 const BUSY: Duration = Duration::from_millis(400);
 
@@ -83,13 +85,13 @@ impl SqliteStore {
             .pragma("temp_store", "MEMORY")
             .pragma("trusted_schema", "OFF");
         let pool = |connections| {
-            SqlitePoolOptions::new()
+            let pool = SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(PATIENCE)
                 // After a full disk SQLite has rolled back by itself and the driver counts wrong:
                 // such a connection is closed instead of being used again.
-                .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
-                .connect_with(options.clone())
+                .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }));
+            connected(pool, options.clone())
         };
         let writer = pool(1).await.map_err(away)?;
         migrator().run(&writer).await.map_err(|error| StoreError::Away(error.to_string()))?;
@@ -134,6 +136,20 @@ impl SqliteStore {
         audit::append(self.chain()?, &mut tx, draft).await?;
         tx.commit().await.map_err(away)
     }
+}
+
+/// Connects a pool. At the start a machine may be busy, and nobody waits for an answer yet.
+async fn connected(
+    pool: SqlitePoolOptions,
+    options: SqliteConnectOptions,
+) -> Result<SqlitePool, sqlx::Error> {
+    for _ in 0..OPENING_ATTEMPTS {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(sqlx::Error::PoolTimedOut) => {}
+            done => return done,
+        }
+    }
+    pool.connect_with(options).await
 }
 
 /// Device and inode of a file.

@@ -2,6 +2,7 @@
 //! program. Each step asks the running gateway over HTTP and checks what comes back; the first one
 //! that does not hold ends the demo with exit code 1.
 
+mod custody;
 mod folder;
 mod jwt;
 mod provider;

@@ -9,6 +9,7 @@ use keyferry_envelope::SecretBytes;
 use serde_json::{Value, json};
 
 use super::{
+    custody::{rewrap, sealed},
     folder::search,
     jwt::{AUDIENCE, Issuer, NAME},
     provider::{BUSY, Simulated},
@@ -30,43 +31,43 @@ pub(super) struct Scene {
 }
 
 /// An answer, read whole.
-struct Reply {
+pub(super) struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     text: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-")
     }
 
-    fn expect(self, status: StatusCode) -> anyhow::Result<Self> {
+    pub(super) fn expect(self, status: StatusCode) -> anyhow::Result<Self> {
         ensure!(self.status == status, "expected {status}, got {}: {}", self.status, self.text);
         Ok(self)
     }
 
-    fn refused_with(self, code: &str) -> anyhow::Result<Self> {
+    pub(super) fn refused_with(self, code: &str) -> anyhow::Result<Self> {
         ensure!(self.text.contains(code), "expected {code}, got {}: {}", self.status, self.text);
         Ok(self)
     }
 }
 
 /// Keys, token and issuer of the demo's tenant.
-struct Cast {
+pub(super) struct Cast {
     first_key: String,
     second_key: String,
-    carried_key: String,
+    pub(super) carried_key: String,
     token: SecretBytes,
-    credential: String,
+    pub(super) credential: String,
     issuer: Issuer,
 }
 
-const TENANT: &str = "acme";
+pub(super) const TENANT: &str = "acme";
 const CHAT: &str = "/openai/v1/chat/completions";
 
 /// Plays all steps; the first that does not hold is shown and returned.
@@ -83,10 +84,12 @@ async fn act(stage: &mut Stage, scene: &Scene) -> anyhow::Result<()> {
     call(stage, scene, &cast).await?;
     stream(stage, scene, &cast).await?;
     carry(stage, scene, &cast).await?;
+    sealed(stage, scene, &cast).await?;
     echo(stage, scene, &cast).await?;
     replay(stage, scene, &cast).await?;
     quota(stage, scene, &cast).await?;
     rotate(stage, scene, &cast).await?;
+    rewrap(stage, scene, &cast).await?;
     revoke(stage, scene, &cast).await?;
     audit(stage, scene).await?;
     disk(stage, scene, &cast)
@@ -311,17 +314,22 @@ fn text(value: &Value) -> String {
 }
 
 impl Scene {
-    async fn admin(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Reply> {
+    pub(super) async fn admin(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Reply> {
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let request = Request::builder().method(method).uri(format!("/api/v1{path}"));
         self.exchange(&self.operator, request, body).await
     }
 
-    async fn chat(&self, cast: &Cast, body: &Value, headers: &[(&str, &str)]) -> anyhow::Result<Reply> {
+    pub(super) async fn chat(
+        &self,
+        cast: &Cast,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Reply> {
         self.post(cast, CHAT, body, headers).await
     }
 
-    async fn post(
+    pub(super) async fn post(
         &self,
         cast: &Cast,
         path: &str,

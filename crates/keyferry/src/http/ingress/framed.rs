@@ -10,7 +10,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Shared, frames::Frames};
+use super::{HEAD_TIME, Shared, frames::Frames, timer::Timer};
 
 const READ_SIZE: usize = 8 * 1024;
 
@@ -24,18 +24,36 @@ pub struct FramedIo<T> {
     /// To be read by the library.
     out: Vec<u8>,
     out_at: usize,
+    /// Runs while a header block is not complete.
+    timer: Timer,
 }
 
 impl<T> FramedIo<T> {
     /// A connection of which `early` was read already: a preface of this length, and what came with it.
     pub fn new(io: T, early: Zeroizing<Vec<u8>>, preface: usize, shared: Arc<Shared>) -> Self {
-        Self { io, shared, frames: Frames::after(preface), early, out: Vec::new(), out_at: 0 }
+        let frames = Frames::after(preface);
+        Self { io, shared, frames, early, out: Vec::new(), out_at: 0, timer: Timer::default() }
     }
 
     fn feed(&mut self, input: &[u8]) {
+        let block = self.frames.in_block();
         self.frames.feed(input, &mut self.out);
+        if self.frames.in_block() != block {
+            self.timer.clear();
+        }
         // Before the library sees the heads they are of.
         self.shared.keep_newest(self.frames.extracted());
+    }
+
+    /// Whether a header block has not been completed in time.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.frames.in_block().is_none() {
+            return false;
+        }
+        if !self.timer.is_set() {
+            self.timer.set(HEAD_TIME);
+        }
+        self.timer.poll_over(cx)
     }
 
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) -> bool {
@@ -77,7 +95,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for FramedIo<T> {
             }
             let mut space = [std::mem::MaybeUninit::uninit(); READ_SIZE];
             let mut part = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut this.io).poll_read(cx, &mut part))?;
+            match Pin::new(&mut this.io).poll_read(cx, &mut part) {
+                Poll::Ready(read) => read?,
+                Poll::Pending if this.is_overdue(cx) => {
+                    this.frames.break_off(&mut this.out);
+                    continue;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
             if part.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }

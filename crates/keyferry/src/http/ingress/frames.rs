@@ -37,6 +37,8 @@ pub(super) struct Frames {
     /// The payload of a frame of a header block, as far as it came.
     payload: Zeroizing<Vec<u8>>,
     block: Option<Block>,
+    /// How many header blocks have begun.
+    blocks: u64,
     decoder: Decoder,
     heads: u64,
     extracted: Vec<Extracted>,
@@ -71,6 +73,7 @@ impl Frames {
             start: Vec::with_capacity(9),
             payload: Zeroizing::new(Vec::new()),
             block: None,
+            blocks: 0,
             decoder: Decoder::new(),
             heads: 0,
             extracted: Vec::new(),
@@ -98,6 +101,19 @@ impl Frames {
                 self.state = State::Start;
             }
         }
+    }
+
+    /// The header block that has begun and is not complete, by its number.
+    pub(super) fn in_block(&self) -> Option<u64> {
+        self.block.as_ref().map(|_| self.blocks)
+    }
+
+    /// Ends the connection, for example because a header block came too slowly.
+    pub(super) fn break_off(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Broken;
+        self.block = None;
+        self.payload.zeroize();
+        out.extend_from_slice(&UNACCEPTABLE);
     }
 
     /// Nothing more is put out.
@@ -130,13 +146,6 @@ impl Frames {
         }
     }
 
-    fn break_off(&mut self, out: &mut Vec<u8>) {
-        self.state = State::Broken;
-        self.block = None;
-        self.payload.zeroize();
-        out.extend_from_slice(&UNACCEPTABLE);
-    }
-
     /// Takes of the beginning of a frame: length, kind, flags, stream.
     fn begin(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
         let taken = (9 - self.start.len()).min(input.len());
@@ -167,6 +176,7 @@ impl Frames {
         if let Some(block) = &mut self.block {
             block.frames += 1;
         } else {
+            self.blocks += 1;
             let bytes = Zeroizing::new(Vec::new());
             self.block = Some(Block { stream, end_stream: flags & END_STREAM != 0, frames: 0, bytes });
         }

@@ -8,19 +8,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    Reason, Refusal, STAND_IN, Shared,
+    HEAD_TIME, Reason, Refusal, STAND_IN, Shared,
     scan::{Scanner, Verdict},
+    timer::Timer,
 };
 
-/// From a head's first byte to its last.
-const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Between two pieces of a body.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// Between two requests.
@@ -46,28 +42,6 @@ pub struct GuardedIo<T> {
     read_timer: Timer,
     write_timer: Timer,
     linger: Option<(Timer, usize)>,
-}
-
-/// A timer that is set when waiting begins and forgotten when something comes.
-#[derive(Default)]
-struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    fn is_set(&self) -> bool {
-        self.0.is_some()
-    }
-
-    fn set(&mut self, after: Duration) {
-        self.0 = Some(Box::pin(sleep_until(Instant::now() + after)));
-    }
-
-    fn clear(&mut self) {
-        self.0 = None;
-    }
-
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
-        self.0.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
-    }
 }
 
 impl<T> GuardedIo<T> {

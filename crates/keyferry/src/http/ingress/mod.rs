@@ -26,6 +26,7 @@ mod head;
 mod hpack;
 mod huffman;
 mod scan;
+mod timer;
 
 use std::{
     collections::VecDeque,
@@ -33,6 +34,7 @@ use std::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 pub use framed::FramedIo;
@@ -47,6 +49,8 @@ use super::secrets::{Mark, SecretHeaders};
 pub const MAX_HEAD: usize = 16 * 1024;
 /// The most header fields.
 pub const MAX_FIELDS: usize = 64;
+/// From a head's first byte to its last.
+const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// Why a request is not read on. The text is for the client and quotes nothing it sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

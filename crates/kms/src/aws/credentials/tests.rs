@@ -244,6 +244,17 @@ async fn credentials_that_cannot_be_replaced_serve_to_their_end_and_no_longer() 
 }
 
 #[tokio::test]
+async fn credentials_with_a_short_life_are_not_looked_for_at_every_call() {
+    let server = server(vec![document("ASIAONE", 200), document("ASIATWO", 3600)]).await;
+    let setting = setting(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &server.address)]);
+    assert_eq!(setting.id().await, "ASIAONE");
+    setting.clock.advance_millis(29_999);
+    assert_eq!(setting.id().await, "ASIAONE");
+    setting.clock.advance_millis(1);
+    assert_eq!(setting.id().await, "ASIATWO");
+}
+
+#[tokio::test]
 async fn one_looks_while_the_others_wait() {
     let server = server(vec![document("ASIAONE", 3600)]).await;
     let setting = setting(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &server.address)]);

@@ -161,3 +161,44 @@ fn what_cannot_be_passed_on_ends_the_connection() {
         }
     }
 }
+
+/// A small generator of the same numbers each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+#[test]
+fn damaged_input_is_taken_in_the_same_way_however_it_is_split() {
+    let fields = block(&[(":path", "/"), ("x-api-key", "sk-one"), ("authorization", "Bearer a")]);
+    let huffman =
+        [&[0x40, 0x88][..], &[0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xa9, 0x7d, 0x7f], &[1, b'v', 0xbe]].concat();
+    let good = [
+        PREFACE.to_vec(),
+        frame(HEADERS, END_HEADERS, 1, &fields),
+        frame(DATA, END_STREAM, 1, b"a body"),
+        frame(HEADERS, PADDED | PRIORITY, 3, &[&[2, 0, 0, 0, 0, 7][..], &fields, &[0; 2]].concat()),
+        frame(CONTINUATION, END_HEADERS, 3, &huffman),
+        frame(HEADERS, END_HEADERS, 5, &huffman),
+    ]
+    .concat();
+    let (mut numbers, mut broken_off, mut passed) = (Numbers(1), 0, 0);
+    for _ in 0..20_000 {
+        let mut bad = good.clone();
+        for _ in 0..=numbers.below(3) {
+            let at = PREFACE.len() + numbers.below(bad.len() - PREFACE.len());
+            bad[at] = numbers.below(256) as u8;
+        }
+        let whole = pass(&bad, bad.len());
+        let piece = 1 + numbers.below(20);
+        let split = pass(&bad, piece);
+        assert!(whole.0 == split.0 && whole.2 == split.2, "{bad:?} in pieces of {piece}");
+        assert_eq!(whole.1.len(), split.1.len());
+        (broken_off, passed) = (broken_off + usize::from(whole.2), passed + usize::from(!whole.2));
+    }
+    assert!(broken_off > 1000 && passed > 1000, "{broken_off} broken off, {passed} passed");
+}
