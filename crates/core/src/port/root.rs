@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use keyferry_envelope::{KeyContext, SecretBytes};
 
 /// Why a root did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RootError {
     /// What was to be unwrapped was wrapped for another purpose, owner or name, or by another root,
     /// or was changed. Asking again changes nothing.

@@ -2,10 +2,13 @@
 
 use std::io::IsTerminal;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use keyferry_core::{
     id::TenantId,
-    port::{root::Root, store::PageRequest},
+    port::{
+        root::Root,
+        store::{PageRequest, Store, StoreError},
+    },
     wrapped::KekUse,
 };
 use serde::Serialize;
@@ -78,8 +81,10 @@ struct RootStatus {
     id: String,
     /// Whether it wraps; the others are read from only.
     primary: bool,
-    /// KEKs under it.
+    /// Tenants' KEKs under it.
     keks: usize,
+    /// All keys under it: these, the service secret, and sealing keys.
+    keys: usize,
 }
 
 #[derive(Serialize)]
@@ -91,39 +96,53 @@ struct Status {
     /// Stored versions of keys that lie where they should, and those that `kek rewrap` would move.
     versions_in_place: u64,
     versions_to_move: u64,
-    /// KEKs under another root than the one that wraps.
+    /// Tenants' KEKs under another root than the one that wraps.
     keks_under_previous_roots: usize,
+    /// All keys under such a root. Without any, `kms.previous` may go.
+    keys_under_previous_roots: usize,
 }
 
 async fn status(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let (ground, _) = store::open(config).await?;
     let uses = ground.store.kek_uses().await?;
-    let status = sum(&ground, &uses);
+    let status = sum(&ground, &uses, &roots_of_keys(&*ground.store).await?);
     if as_json {
         output::json(&serde_json::to_value(&status)?);
         return Ok(());
     }
     for root in &status.roots {
         let role = if root.primary { "wraps" } else { "read from only" };
-        output::line(&format!("root {}: {role}, {} KEKs", root.id, root.keks));
+        output::line(&format!("root {}: {role}, {} keys, {} of them KEKs", root.id, root.keys, root.keks));
     }
     output::line(&format!("KEKs: {} in use, {} retired", status.keks_in_use, status.keks_retired));
     output::line(&format!(
         "stored keys: {} in place, {} to move",
         status.versions_in_place, status.versions_to_move
     ));
-    if status.versions_to_move > 0 || status.keks_under_previous_roots > 0 {
+    if status.versions_to_move > 0 || status.keys_under_previous_roots > 0 {
         output::line("Run `keyferry kek rewrap` to move them.");
     }
     Ok(())
 }
 
-fn sum(ground: &Ground, uses: &[KekUse]) -> Status {
+/// The root of each key that is wrapped by one.
+async fn roots_of_keys(store: &dyn Store) -> Result<Vec<String>, StoreError> {
+    let (mut roots, mut after) = (Vec::new(), 0);
+    loop {
+        let keys = store.wrapped_keys_after(after, 500).await?;
+        let Some((last, _)) = keys.last() else { return Ok(roots) };
+        after = *last;
+        roots.extend(keys.into_iter().map(|(_, key)| key.root));
+    }
+}
+
+fn sum(ground: &Ground, uses: &[KekUse], keys: &[String]) -> Status {
     let primary = ground.keyring.primary().id();
     let roots = ground.keyring.roots().map(|root| RootStatus {
         id: root.id().to_owned(),
         primary: root.id() == primary,
         keks: uses.iter().filter(|kek| kek.root == root.id()).count(),
+        keys: keys.iter().filter(|key| *key == root.id()).count(),
     });
     let versions = |retired| uses.iter().filter(|k| k.retired == retired).map(|k| k.versions).sum();
     Status {
@@ -133,6 +152,7 @@ fn sum(ground: &Ground, uses: &[KekUse]) -> Status {
         versions_in_place: versions(false),
         versions_to_move: versions(true),
         keks_under_previous_roots: uses.iter().filter(|kek| kek.root != primary).count(),
+        keys_under_previous_roots: keys.iter().filter(|key| *key != primary).count(),
     }
 }
 
@@ -177,7 +197,8 @@ async fn rewrap(config: &Config, as_json: bool) -> anyhow::Result<()> {
         .run(|Progress { keys, versions }| {
             tell(&format!("{keys} keys under roots renewed, {versions} of {to_move} stored keys moved"));
         })
-        .await?;
+        .await
+        .context("the move stopped; run it again, and it goes on where it was")?;
     if as_json {
         output::json(&serde_json::to_value(moved)?);
     } else {

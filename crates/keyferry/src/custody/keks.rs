@@ -58,6 +58,16 @@ impl TenantKeks {
         Ok(InUse { stored, kek })
     }
 
+    /// The same for a key that is to be stored: the root is asked even if the KEK is open. While it is
+    /// away nothing new is put under it (requirement C4).
+    pub async fn in_use_now(&self, tenant: &TenantId) -> Result<InUse, KekError> {
+        let Some(stored) = self.store.wrapped_key(KeyPurpose::TenantKek, tenant.as_str()).await? else {
+            return self.in_use(tenant).await;
+        };
+        let kek = self.keyring.open_anew(&stored).await?;
+        Ok(InUse { stored, kek })
+    }
+
     /// Puts a new KEK in use. What is wrapped under the old one is moved by `kek rewrap`.
     pub async fn rotate(&self, tenant: &TenantId, actor: &str, source: &str) -> Result<WrappedKey, KekError> {
         let (stored, kek) = self.make(tenant).await?;

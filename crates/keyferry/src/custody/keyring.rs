@@ -30,9 +30,12 @@ pub struct Keyring {
     previous: Vec<Arc<Guarded>>,
     ttl: Duration,
     open: Mutex<HashMap<String, Arc<Open>>>,
-    /// Keys that are being opened: whoever comes second waits for the first.
-    opening: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Keys that are being opened: whoever comes second waits for the first, and takes what it got.
+    opening: Mutex<HashMap<String, Arc<Turn>>>,
 }
+
+/// Whose turn it is to ask for a key, and why whoever asked last did not get it.
+type Turn = tokio::sync::Mutex<Option<RootError>>;
 
 struct Open {
     /// What it was opened from: other bytes under the same name are another key.
@@ -73,9 +76,15 @@ impl Keyring {
         std::iter::once(&self.primary).chain(&self.previous).map(|root| &**root)
     }
 
-    /// How the root that wraps does.
+    /// How the root does that does worst: stored keys may lie under any of them.
     pub fn state(&self) -> BreakerState {
-        self.primary.state()
+        let badness = |state: &BreakerState| match state {
+            BreakerState::Closed => 0,
+            BreakerState::Degraded => 1,
+            BreakerState::Probing => 2,
+            BreakerState::Open => 3,
+        };
+        self.roots().map(Guarded::state).max_by_key(badness).unwrap_or(BreakerState::Closed)
     }
 
     /// The root that wrapped a key. `None` if the configuration does not have it.
@@ -98,19 +107,39 @@ impl Keyring {
             return Ok(kek);
         }
         let turn = Arc::clone(lock(&self.opening).entry(key.id.clone()).or_default());
-        let opened = {
-            let _turn = turn.lock().await;
-            match self.open_kek(key) {
-                Some(kek) => Ok(kek),
-                None => self.open_anew(key).await,
-            }
-        };
+        let opened = self.take_turn(&turn, key).await;
         drop(turn);
         lock(&self.opening).retain(|_, turn| Arc::strong_count(turn) > 1);
+        match opened {
+            Err(RootError::Refused) | Ok(_) => opened,
+            // Its bytes may have been renewed a moment ago; the key of this name is the same.
+            Err(away) => self.open_by_name(key).ok_or(away),
+        }
+    }
+
+    /// A failure is shared with all who waited for it: if each asked again in its turn, the last would
+    /// wait for as many time limits as there are others. Who comes later asks anew.
+    async fn take_turn(&self, turn: &Arc<Turn>, key: &WrappedKey) -> Result<Arc<TenantKek>, RootError> {
+        let mut failed = turn.lock().await;
+        if let Some(kek) = self.open_kek(key) {
+            return Ok(kek);
+        }
+        if let Some(error) = &*failed {
+            return Err(error.clone());
+        }
+        let opened = self.open_anew(key).await;
+        // A refusal is about these bytes, and whoever waits may have others.
+        if let Err(error) = &opened
+            && !matches!(error, RootError::Refused)
+        {
+            *failed = Some(error.clone());
+            lock(&self.opening).retain(|_, other| !Arc::ptr_eq(turn, other));
+        }
         opened
     }
 
-    async fn open_anew(&self, key: &WrappedKey) -> Result<Arc<TenantKek>, RootError> {
+    /// Opens a tenant's KEK and asks the root for it whatever is open.
+    pub async fn open_anew(&self, key: &WrappedKey) -> Result<Arc<TenantKek>, RootError> {
         let since = Instant::now();
         let secret = self.unwrap(key).await?;
         let kek = TenantKek::from_secret(key.kek_id(), secret);
@@ -130,10 +159,19 @@ impl Keyring {
     }
 
     fn open_kek(&self, key: &WrappedKey) -> Option<Arc<TenantKek>> {
+        let one = self.open_under(key)?;
+        (one.wrapped.wrapped == key.wrapped).then(|| Arc::clone(&one.kek))
+    }
+
+    /// The open key of this name, whatever it was opened from.
+    fn open_by_name(&self, key: &WrappedKey) -> Option<Arc<TenantKek>> {
+        Some(Arc::clone(&self.open_under(key)?.kek))
+    }
+
+    fn open_under(&self, key: &WrappedKey) -> Option<Arc<Open>> {
         let open = lock(&self.open);
         let one = open.get(&key.id)?;
-        let is_it = one.wrapped.owner == key.owner && one.wrapped.wrapped == key.wrapped;
-        (is_it && one.since.elapsed() < self.ttl).then(|| Arc::clone(&one.kek))
+        (one.wrapped.owner == key.owner && one.since.elapsed() < self.ttl).then(|| Arc::clone(one))
     }
 
     /// Wipes what has served its time, for ever.
@@ -241,6 +279,37 @@ mod tests {
         assert!(ring.kek(&key("kek_2", 2)).await.is_err());
         tokio::time::sleep(Duration::from_millis(350)).await;
         assert!(ring.kek(&key("kek_1", 1)).await.is_err(), "its time is over");
+    }
+
+    #[tokio::test]
+    async fn a_key_whose_bytes_were_renewed_serves_its_time_while_the_root_is_away() {
+        let (root, ring, _) = keyring(Duration::from_millis(300));
+        let before = ring.kek(&key("kek_1", 1)).await.expect("opens");
+        root.away.store(true, Ordering::SeqCst);
+        let renewed = ring.kek(&key("kek_1", 2)).await.expect("it is open");
+        assert!(Arc::ptr_eq(&before, &renewed));
+        let of_another = WrappedKey { owner: "globex".to_owned(), ..key("kek_1", 2) };
+        assert!(ring.kek(&of_another).await.is_err());
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        assert!(ring.kek(&key("kek_1", 2)).await.is_err(), "its time is over");
+    }
+
+    #[tokio::test]
+    async fn who_waited_for_a_call_that_failed_fails_with_it_and_who_comes_later_asks() {
+        let (root, ring, _) = keyring(Duration::from_secs(60));
+        root.away.store(true, Ordering::SeqCst);
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let ring = Arc::clone(&ring);
+                tokio::spawn(async move { ring.kek(&key("kek_1", 1)).await.is_err() })
+            })
+            .collect();
+        for task in tasks {
+            assert!(task.await.expect("runs"));
+        }
+        assert_eq!(root.calls.load(Ordering::SeqCst), 1, "one failure, not twenty");
+        root.away.store(false, Ordering::SeqCst);
+        assert!(ring.kek(&key("kek_1", 1)).await.is_ok());
     }
 
     #[tokio::test]

@@ -225,10 +225,12 @@ impl SealingKeys {
         for one in stored {
             let known = before.keys.get(one.kid()).filter(|known| known.stored == one);
             let live = match known {
-                Some(known) => Arc::clone(known),
-                None => Arc::new(self.open(one).await?),
+                Some(known) => Some(Arc::clone(known)),
+                None => self.open_if_it_can_be(one).await?.map(Arc::new),
             };
-            keys.insert(live.stored.kid().to_owned(), live);
+            if let Some(live) = live {
+                keys.insert(live.stored.kid().to_owned(), live);
+            }
         }
         let signed = jws.as_deref().and_then(SealingKeyList::payload_of);
         let list = match signed {
@@ -239,6 +241,18 @@ impl SealingKeys {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         *last = Some(Instant::now());
         Ok(())
+    }
+
+    /// One that was changed or lost its root must not take the others with it.
+    async fn open_if_it_can_be(&self, stored: StoredSealingKey) -> Result<Option<LiveKey>, SealingError> {
+        let kid = stored.kid().to_owned();
+        match self.open(stored).await {
+            Err(error @ (SealingError::Root(RootError::Refused) | SealingError::Unreadable(_))) => {
+                tracing::error!(event = "sealing_key_unreadable", kid, %error);
+                Ok(None)
+            }
+            opened => opened.map(Some),
+        }
     }
 
     async fn open(&self, stored: StoredSealingKey) -> Result<LiveKey, SealingError> {

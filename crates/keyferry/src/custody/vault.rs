@@ -51,7 +51,7 @@ impl Vault {
         version: u32,
         key: &ApiKey,
     ) -> Result<SealedKey, VaultError> {
-        let InUse { stored, kek } = self.keks.in_use(tenant).await?;
+        let InUse { stored, kek } = self.keks.in_use_now(tenant).await?;
         let origin = provider.base.origin();
         let tenant = tenant.as_str();
         let context =

@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use keyferry_core::code::Code;
+use keyferry_core::{code::Code, sealing::SealingKeyList, time::Timestamp};
+use keyferry_envelope::{ApiKey, SealFor, SealPurpose, SecretBytes, SystemEntropy, seal_key};
+use keyferry_kms_testing::{Bench, transit::Transit};
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 
 use crate::harness::{
     Answer, Connection, Database, Gateway, Issuer, Options, Provider, Reply, a_key,
     issuer::{claims, header},
-    request,
+    now, request,
 };
 
 /// The three dialects of the data plane: a provider, an operation, and a body for it.
@@ -102,7 +104,7 @@ async fn post(gateway: &Gateway, token: &str, path: &str, headers: &[(&str, &str
 /// What is wrong with the request itself.
 async fn requests(told: &mut Told) {
     let provider = Provider::right().await;
-    let gateway = Gateway::start(Options::to(&provider).yaml("byok: {session: true}")).await;
+    let gateway = Gateway::start(Options::to(&provider).yaml("byok: {session: true, sealed: false}")).await;
     for (name, path, body) in SURFACES {
         let tenant = gateway.tenant_with_key(name, &a_key("sk-")).await;
         let token = &tenant.caller_token;
@@ -138,6 +140,83 @@ async fn too_large(gateway: &Gateway, token: &str, path: &str) -> Reply {
     );
     connection.send(head.as_bytes()).await;
     connection.reply().await
+}
+
+/// A key, sealed as a client does it.
+async fn seal(gateway: &Gateway, purpose: SealPurpose, tenant: &str, provider: &str, ts: i64) -> String {
+    let url = format!("{}/api/v1/sealing-keys", gateway.url());
+    let list = SealingKeyList::parse(&request("GET", &url, &[], b"").await.expect(200).body).expect("a list");
+    let (kid, public) = list.choose(Timestamp::from_secs(now())).expect("a key");
+    let to = SealFor { purpose, tenant, provider, ts: ts as u64 };
+    let key = ApiKey::parse(SecretBytes::new(a_key("sk-sealed-").into_bytes())).expect("a key");
+    seal_key(&public, &kid, &to, &key, &SystemEntropy).expect("seals")
+}
+
+/// Sealed to a key that was never there.
+fn to_an_unknown_key(sealed: &str) -> String {
+    let (kid, rest) = sealed.split_once(";provider=").expect("fields");
+    let last = if kid.ends_with('0') { '1' } else { '0' };
+    format!("{}{last};provider={rest}", &kid[..kid.len() - 1])
+}
+
+/// What is wrong with a sealed key, in a request and for storing.
+async fn sealed(told: &mut Told) {
+    let provider = Provider::right().await;
+    let gateway = Gateway::before(&provider).await;
+    for (name, path, body) in SURFACES {
+        let tenant = gateway.tenant_with_key(name, &a_key("sk-")).await;
+        let sealed_at = |ts| seal(&gateway, SealPurpose::Request, &tenant.id, name, ts);
+        let good = sealed_at(now()).await;
+        let stale = sealed_at(now() - 600).await;
+        let ask = async |sealed: &str| {
+            let headers = [("x-sealed-key", sealed)];
+            post(&gateway, &tenant.caller_token, path, &headers, body.as_bytes()).await
+        };
+        told.note(name, &ask("v=1").await, Code::DecryptionFailed);
+        told.note(name, &ask(&to_an_unknown_key(&good)).await, Code::SealingKeyUnknown);
+        told.note(name, &ask(&stale).await, Code::SealStale);
+        ask(&good).await.expect(200);
+        told.note(name, &ask(&good).await, Code::ReplayDetected);
+    }
+    let tenant = gateway.tenant_with_key("openai", &a_key("sk-")).await;
+    let sealed_at = |ts| seal(&gateway, SealPurpose::Store, &tenant.id, "openai", ts);
+    let (good, stale) = (sealed_at(now()).await, sealed_at(now() - 600).await);
+    let store = async |label: &str, sealed: &str| {
+        let body = json!({"provider": "openai", "label": label, "sealed_key": sealed});
+        gateway.operator("POST", &format!("/tenants/{}/credentials", tenant.id), &body).await
+    };
+    told.note(PROBLEM, &store("new", "v=1").await, Code::DecryptionFailed);
+    told.note(PROBLEM, &store("new", &to_an_unknown_key(&good)).await, Code::SealingKeyUnknown);
+    told.note(PROBLEM, &store("new", &stale).await, Code::SealStale);
+    store("new", &good).await.expect(201);
+    told.note(PROBLEM, &store("newer", &good).await, Code::ReplayDetected);
+}
+
+/// What is told while the root is away, and when it is not asked any more.
+async fn root(told: &mut Told) {
+    let mut server = Transit::start().await;
+    let bench = Bench::small(&server, "transit").await;
+    let provider = Provider::right().await;
+    let root = crate::kek::kms(&crate::kek::vault(&bench.config), "");
+    let mut gateway = Gateway::start(Options::to(&provider).yaml(&root)).await;
+    let mut tenants = Vec::new();
+    for (name, ..) in SURFACES {
+        tenants.push(gateway.tenant_with_key(name, &a_key("sk-")).await);
+    }
+    // Whose key is open is served.
+    gateway.restart().await;
+    server.down().await;
+    let mut now = Code::ServiceUnavailable;
+    for _ in 0..2 {
+        for ((name, path, body), tenant) in SURFACES.iter().zip(&tenants) {
+            let reply = post(&gateway, &tenant.caller_token, path, &[], body.as_bytes()).await;
+            told.note(name, &reply, now);
+        }
+        now = Code::KmsCircuitOpen;
+    }
+    let new = json!({"provider": "openai", "label": "new", "api_key": a_key("sk-")});
+    let credentials = format!("/tenants/{}/credentials", tenants[0].id);
+    told.note(PROBLEM, &gateway.operator("POST", &credentials, &new).await, Code::KmsCircuitOpen);
 }
 
 /// What admission says no to.
@@ -310,6 +389,8 @@ async fn control_plane(told: &mut Told) {
 async fn every_code_is_told_in_the_dialect_of_its_route() {
     let mut told = Told::default();
     requests(&mut told).await;
+    sealed(&mut told).await;
+    root(&mut told).await;
     admission(&mut told).await;
     upstream(&mut told).await;
     names(&mut told).await;
@@ -323,7 +404,6 @@ async fn every_code_is_told_in_the_dialect_of_its_route() {
             // And these about requests to a provider only.
             Code::UnknownOperation
             | Code::HashMismatch
-            | Code::DecryptionFailed
             | Code::ModelNotAllowed
             | Code::SsrfBlocked
             | Code::NotEligible

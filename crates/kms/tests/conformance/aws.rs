@@ -1,7 +1,5 @@
 //! The root in AWS KMS, against the KMS of moto, and against a network on its bad days.
 
-mod moto;
-
 use std::{mem::discriminant, sync::Arc, time::Duration};
 
 use keyferry_core::{
@@ -12,12 +10,12 @@ use keyferry_kms::{
     AwsConfig,
     aws::{Aws, AwsConfigError},
 };
+use keyferry_kms_testing::Moto;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
-use self::moto::Moto;
 use crate::suite::{
     CONTEXT, another_context_is_refused, key, renewing_keeps_the_key, what_was_wrapped_unwraps,
 };

@@ -5,5 +5,4 @@ mod aws;
 mod local;
 mod pkcs11;
 mod suite;
-mod transit;
 mod vault;

@@ -3,8 +3,6 @@
 //! SoftHSM finds its tokens through an environment variable of the process that loads it. So each test
 //! starts this program again for itself alone, with a folder of tokens of its own.
 
-mod softhsm;
-
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -16,8 +14,8 @@ use keyferry_kms::{
     pkcs11::{InvalidPkcs11, Pkcs11},
 };
 
-use self::softhsm::{PIN, on_a_token};
 use crate::suite::{CONTEXT, conforms, key};
+use keyferry_kms_testing::softhsm::{PIN, on_a_token};
 
 fn root(config: &Pkcs11Config) -> Arc<dyn Root> {
     Arc::new(Pkcs11::new(config, Arc::new(SystemEntropy)).expect("a root"))
@@ -32,7 +30,7 @@ async fn denied(root: &dyn Root) -> String {
 
 #[test]
 fn a_hardware_key_conforms() {
-    on_a_token("a_hardware_key_conforms", async |hsm| {
+    on_a_token("pkcs11::a_hardware_key_conforms", async |hsm| {
         let root = root(&hsm.with_key("kek"));
         assert_eq!(root.id(), "pkcs11:keyferry/kek");
         conforms(&*root).await;
@@ -41,7 +39,7 @@ fn a_hardware_key_conforms() {
 
 #[test]
 fn what_the_token_wraps_is_aes_gcm_bound_to_the_context() {
-    on_a_token("what_the_token_wraps_is_aes_gcm_bound_to_the_context", async |hsm| {
+    on_a_token("pkcs11::what_the_token_wraps_is_aes_gcm_bound_to_the_context", async |hsm| {
         let config = hsm.with_known_key("known", &[9; 32]);
         let wrapped = root(&config).wrap(&CONTEXT, &key(7)).await.expect("wraps");
         let (head, sealed) = wrapped.split_at(13);
@@ -56,7 +54,7 @@ fn what_the_token_wraps_is_aes_gcm_bound_to_the_context() {
 
 #[test]
 fn what_another_key_wrapped_is_refused() {
-    on_a_token("what_another_key_wrapped_is_refused", async |hsm| {
+    on_a_token("pkcs11::what_another_key_wrapped_is_refused", async |hsm| {
         let (one, other) = (root(&hsm.with_key("one")), root(&hsm.with_key("other")));
         let wrapped = one.wrap(&CONTEXT, &key(7)).await.expect("wraps");
         assert!(matches!(other.unwrap(&CONTEXT, &wrapped).await, Err(RootError::Refused)));
@@ -66,7 +64,7 @@ fn what_another_key_wrapped_is_refused() {
 
 #[test]
 fn a_token_that_goes_away_is_away_and_works_again_when_it_is_back() {
-    on_a_token("a_token_that_goes_away_is_away_and_works_again_when_it_is_back", async |hsm| {
+    on_a_token("pkcs11::a_token_that_goes_away_is_away_and_works_again_when_it_is_back", async |hsm| {
         let root = root(&hsm.with_key("kek"));
         let wrapped = root.wrap(&CONTEXT, &key(7)).await.expect("wraps");
         hsm.take_away();
@@ -82,7 +80,7 @@ fn a_token_that_goes_away_is_away_and_works_again_when_it_is_back() {
 
 #[test]
 fn a_module_that_begins_anew_for_one_token_goes_on_for_the_other() {
-    on_a_token("a_module_that_begins_anew_for_one_token_goes_on_for_the_other", async |hsm| {
+    on_a_token("pkcs11::a_module_that_begins_anew_for_one_token_goes_on_for_the_other", async |hsm| {
         let config = hsm.with_key("kek");
         let absent = root(&Pkcs11Config { token_label: "absent".to_owned(), ..config.clone() });
         let root = root(&config);
@@ -96,7 +94,7 @@ fn a_module_that_begins_anew_for_one_token_goes_on_for_the_other() {
 
 #[test]
 fn a_refused_pin_is_not_tried_again_until_its_file_changes() {
-    on_a_token("a_refused_pin_is_not_tried_again_until_its_file_changes", async |hsm| {
+    on_a_token("pkcs11::a_refused_pin_is_not_tried_again_until_its_file_changes", async |hsm| {
         let config = hsm.with_key("kek");
         hsm.write_pin("0000");
         let root = root(&config);
@@ -115,7 +113,7 @@ fn a_refused_pin_is_not_tried_again_until_its_file_changes() {
 
 #[test]
 fn a_pin_file_that_others_may_read_is_refused_at_the_start_and_later() {
-    on_a_token("a_pin_file_that_others_may_read_is_refused_at_the_start_and_later", async |hsm| {
+    on_a_token("pkcs11::a_pin_file_that_others_may_read_is_refused_at_the_start_and_later", async |hsm| {
         let config = hsm.with_key("kek");
         let root = root(&config);
         hsm.let_others_read_the_pin();
@@ -127,7 +125,7 @@ fn a_pin_file_that_others_may_read_is_refused_at_the_start_and_later() {
 
 #[test]
 fn a_key_that_is_not_locked_into_the_token_is_refused() {
-    on_a_token("a_key_that_is_not_locked_into_the_token_is_refused", async |hsm| {
+    on_a_token("pkcs11::a_key_that_is_not_locked_into_the_token_is_refused", async |hsm| {
         let cases = [
             ("leaves", Attribute::Extractable(true), "extractable"),
             ("shows", Attribute::Sensitive(false), "sensitive"),
@@ -144,7 +142,7 @@ fn a_key_that_is_not_locked_into_the_token_is_refused() {
 
 #[test]
 fn a_label_must_name_one_key() {
-    on_a_token("a_label_must_name_one_key", async |hsm| {
+    on_a_token("pkcs11::a_label_must_name_one_key", async |hsm| {
         let config = hsm.with_key("kek");
         let none = root(&Pkcs11Config { key_label: "absent".to_owned(), ..config.clone() });
         assert!(denied(&*none).await.contains("no AES key"));

@@ -177,6 +177,21 @@ impl Gateway {
         panic!("the gateway does not start: {}", self.log_end());
     }
 
+    /// The program, ready to be given a command, in the surroundings that this gateway has.
+    pub fn command(&self) -> Command {
+        let mut command = command_of(&self.binary);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Writes another `kms:` section, of one line, for the next start and for commands.
+    pub fn set_kms(&self, line: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("a configuration");
+        let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("kms:")).collect();
+        lines.push(line);
+        std::fs::write(self.config(), lines.join("\n")).expect("written");
+    }
+
     /// Where the data plane and the control plane are.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())

@@ -8,9 +8,11 @@ use std::{
     time::Instant,
 };
 
+use keyferry_kms::AwsConfig;
+use keyferry_kms_testing::{Bench, Moto, OpenBao, softhsm::on_a_token, transit::Transit};
 use serde_json::json;
 
-use super::{kek_json, store_many};
+use super::{aws, kek_json, kms, pkcs11, store_many, vault};
 use crate::harness::{Gateway, Options, Provider, Tenant, a_key};
 
 /// Stored keys that are moved under traffic.
@@ -40,9 +42,10 @@ fn traffic(
 }
 
 /// Stores, rotates, and moves all of it under traffic.
-async fn moves_ten_thousand_keys_under_traffic(kms: &str) {
+async fn moves_ten_thousand_keys_under_traffic(kms: &str, env: &[(&str, &str)]) {
     let provider = Provider::right().await;
-    let options = Options::to(&provider).quiet().yaml(kms).yaml(
+    let options = env.iter().fold(Options::to(&provider), |options, (name, value)| options.env(name, value));
+    let options = options.quiet().yaml(kms).yaml(
         "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}\nbyok: {daily_quota: 100000000}",
     );
     let gateway = Arc::new(Gateway::start(options).await);
@@ -71,5 +74,47 @@ async fn moves_ten_thousand_keys_under_traffic(kms: &str) {
 
 #[tokio::test]
 async fn a_master_secret_moves_ten_thousand_keys_under_traffic() {
-    moves_ten_thousand_keys_under_traffic("").await;
+    moves_ten_thousand_keys_under_traffic("", &[]).await;
+}
+
+#[tokio::test]
+async fn a_transit_key_moves_ten_thousand_keys_under_traffic() {
+    let server = Transit::start().await;
+    let bench = Bench::small(&server, "transit").await;
+    moves_ten_thousand_keys_under_traffic(&kms(&vault(&bench.config), ""), &[]).await;
+}
+
+#[tokio::test]
+async fn openbao_moves_ten_thousand_keys_under_traffic() {
+    let Some(bao) = OpenBao::start("openbao_moves_ten_thousand_keys_under_traffic").await else { return };
+    let bench = Bench::on(bao.operator.clone(), "transit").await;
+    moves_ten_thousand_keys_under_traffic(&kms(&vault(&bench.config), ""), &[]).await;
+}
+
+/// The variables that name an access key for moto, which takes any.
+pub(super) const ACCESS_KEY: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+
+/// A new key in moto's KMS.
+pub(super) fn aws_key(moto: &Moto) -> AwsConfig {
+    AwsConfig {
+        key_id: moto.new_key(),
+        region: "us-east-1".to_owned(),
+        endpoint: Some(moto.address()),
+        ca: None,
+    }
+}
+
+#[tokio::test]
+async fn aws_kms_moves_ten_thousand_keys_under_traffic() {
+    let Some(moto) = Moto::start("aws_kms_moves_ten_thousand_keys_under_traffic") else { return };
+    moves_ten_thousand_keys_under_traffic(&kms(&aws(&aws_key(&moto)), ""), &ACCESS_KEY).await;
+}
+
+#[test]
+fn a_hardware_module_moves_ten_thousand_keys_under_traffic() {
+    on_a_token("kek::roots::a_hardware_module_moves_ten_thousand_keys_under_traffic", async |hsm| {
+        let root = pkcs11(&hsm.with_key("kek"));
+        moves_ten_thousand_keys_under_traffic(&kms(&root, ""), &[]).await;
+    });
 }

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use keyferry_core::port::root::{Root, RootError};
 use keyferry_envelope::SystemEntropy;
 use keyferry_kms::{VaultConfig, vault::Vault};
+use keyferry_kms_testing::{Bench, OpenBao, Operator, transit::Transit};
 use serde_json::json;
 
-use super::{Bench, openbao::OpenBao, operator::Operator};
-use crate::{
-    suite::{CONTEXT, conforms, key, rotation_keeps_old_keys_readable},
-    transit::Transit,
-};
+use crate::suite::{CONTEXT, conforms, key, rotation_keeps_old_keys_readable};
 
 async fn a_transit_key_conforms(operator: Operator) {
     let bench = Bench::on(operator, "conforms").await;

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use keyferry_core::port::root::{Root, RootError};
-
-use super::Bench;
-use crate::{
-    suite::{CONTEXT, key},
+use keyferry_kms_testing::{
+    Bench,
     transit::{Day, Transit},
 };
+
+use crate::suite::{CONTEXT, key};
 
 /// What the port promises for one call, and what a loaded machine may add.
 const PROMISED: Duration = Duration::from_millis(5500);

@@ -1,10 +1,8 @@
 //! The small server is itself checked: the same conversation with it and with OpenBao has the same
 //! statuses, the same errors word for word, and the same members in every answer.
 
+use keyferry_kms_testing::{OpenBao, Operator, transit::Transit};
 use serde_json::{Value, json};
-
-use super::{openbao::OpenBao, operator::Operator};
-use crate::transit::Transit;
 
 /// What is compared of an answer: its status, its errors, and its shape.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use keyferry_core::port::root::{Root, RootError};
-use serde_json::json;
-
-use super::{Bench, openbao::OpenBao, operator::Operator};
-use crate::{
-    suite::{CONTEXT, key},
+use keyferry_kms_testing::{
+    Bench, OpenBao, Operator,
     transit::{Day, Transit},
 };
+use serde_json::json;
+
+use crate::suite::{CONTEXT, key};
 
 #[tokio::test]
 async fn another_token_in_the_file_is_used_from_the_next_call_on() {

@@ -8,12 +8,9 @@ use keyferry_kms::{
     EndpointError,
     vault::{Vault, VaultConfigError},
 };
+use keyferry_kms_testing::{Bench, transit::Transit};
 
-use super::Bench;
-use crate::{
-    suite::{CONTEXT, conforms, key},
-    transit::Transit,
-};
+use crate::suite::{CONTEXT, conforms, key};
 
 #[tokio::test]
 async fn a_server_with_a_certificate_of_the_configured_authority_is_trusted() {

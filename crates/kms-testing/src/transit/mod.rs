@@ -15,6 +15,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -37,6 +38,8 @@ pub const ROOT: &str = "root";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Day {
     Fine,
+    /// It answers after four seconds.
+    Slow,
     /// It takes the request and says nothing.
     Silent,
     /// It answers half of what it says it will, and no more.
@@ -214,6 +217,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, shared: &Shared
             let mut unbound = request.clone();
             unbound.forget(&["associated_data", "context"]);
             shared.state.lock().expect("not poisoned").answer(&unbound)
+        }
+        Day::Slow => {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            answer()
         }
         Day::Silent => std::future::pending().await,
         Day::Sealed => http::Reply::error(503, "Vault is sealed"),

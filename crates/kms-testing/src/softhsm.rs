@@ -23,7 +23,7 @@ const FOLDER: &str = "KEYFERRY_TEST_TOKENS";
 const TOKEN: &str = "keyferry";
 const SO_PIN: &str = "12345678";
 /// The user's PIN.
-pub(super) const PIN: &str = "4321";
+pub const PIN: &str = "4321";
 
 /// Where distributions put it.
 const MODULES: [&str; 4] = [
@@ -33,8 +33,10 @@ const MODULES: [&str; 4] = [
     "/usr/lib64/pkcs11/libsofthsm2.so",
 ];
 
-/// Runs `body` on a token of its own, or says that it cannot. `test` is the name of the calling test.
-pub(super) fn on_a_token(test: &str, body: impl AsyncFnOnce(&Hsm)) {
+/// Runs `body` on a token of its own, or says that it cannot. `test` is the whole name of the calling
+/// test, `module::name`: the program is started again for it alone, since SoftHSM finds its tokens
+/// through an environment variable of the process. What the test starts has that variable too.
+pub fn on_a_token(test: &str, body: impl AsyncFnOnce(&Hsm)) {
     if let Some(folder) = std::env::var_os(FOLDER) {
         let hsm = Hsm { folder: folder.into(), module: module().expect("the parent found it") };
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -49,7 +51,7 @@ pub(super) fn on_a_token(test: &str, body: impl AsyncFnOnce(&Hsm)) {
         return;
     }
     let child = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", &format!("pkcs11::{test}"), "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env("SOFTHSM2_CONF", &conf)
         .env(FOLDER, folder.path())
         .output()
@@ -85,19 +87,19 @@ fn init_token(folder: &Path, conf: &Path) -> bool {
 }
 
 /// The tokens.
-pub(super) struct Hsm {
+pub struct Hsm {
     folder: PathBuf,
     module: PathBuf,
 }
 
 impl Hsm {
     /// The configuration of a root on a new key of the kind that the documents ask for.
-    pub(super) fn with_key(&self, label: &str) -> Pkcs11Config {
+    pub fn with_key(&self, label: &str) -> Pkcs11Config {
         self.with_key_but(label, Attribute::Private(true))
     }
 
     /// The same, with one attribute that differs.
-    pub(super) fn with_key_but(&self, label: &str, different: Attribute) -> Pkcs11Config {
+    pub fn with_key_but(&self, label: &str, different: Attribute) -> Pkcs11Config {
         self.as_user(|session| {
             let mut template = template(label);
             template.push(Attribute::ValueLen(32.into()));
@@ -109,7 +111,7 @@ impl Hsm {
     }
 
     /// The same on a key that the test knows.
-    pub(super) fn with_known_key(&self, label: &str, bytes: &[u8]) -> Pkcs11Config {
+    pub fn with_known_key(&self, label: &str, bytes: &[u8]) -> Pkcs11Config {
         self.as_user(|session| {
             let mut template = template(label);
             template.push(Attribute::Class(ObjectClass::SECRET_KEY));
@@ -135,17 +137,17 @@ impl Hsm {
     }
 
     /// Changes the PIN's file.
-    pub(super) fn write_pin(&self, pin: &str) {
+    pub fn write_pin(&self, pin: &str) {
         fs::write(self.pin_file(), format!("{pin}\n")).expect("written");
         fs::set_permissions(self.pin_file(), fs::Permissions::from_mode(0o600)).expect("mode");
     }
 
-    pub(super) fn let_others_read_the_pin(&self) {
+    pub fn let_others_read_the_pin(&self) {
         fs::set_permissions(self.pin_file(), fs::Permissions::from_mode(0o644)).expect("mode");
     }
 
     /// Changes the user's PIN on the token.
-    pub(super) fn set_pin(&self, pin: &str) {
+    pub fn set_pin(&self, pin: &str) {
         let session = self.session();
         session.login(UserType::So, Some(&AuthPin::new(SO_PIN.into()))).expect("the officer's PIN");
         session.init_pin(&AuthPin::new(pin.into())).expect("a new PIN");
@@ -153,13 +155,13 @@ impl Hsm {
     }
 
     /// Pulls the token out.
-    pub(super) fn take_away(&self) {
+    pub fn take_away(&self) {
         fs::rename(self.folder.join("tokens"), self.folder.join("away")).expect("moved");
         fs::create_dir(self.folder.join("tokens")).expect("a folder");
     }
 
     /// Puts it back in.
-    pub(super) fn bring_back(&self) {
+    pub fn bring_back(&self) {
         fs::remove_dir(self.folder.join("tokens")).expect("an empty folder");
         fs::rename(self.folder.join("away"), self.folder.join("tokens")).expect("moved");
     }

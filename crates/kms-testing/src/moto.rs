@@ -8,13 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::pause::{pause, resume};
+
 const POLICY: &str = r#"{"Version": "2012-10-17", "Statement":
     [{"Effect": "Allow", "Action": ["kms:Encrypt", "kms:Decrypt"], "Resource": "*"}]}"#;
 const TRUST: &str = r#"{"Version": "2012-10-17", "Statement":
     [{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Principal": {"AWS": "*"}}]}"#;
 
 /// The server.
-pub(super) struct Moto {
+pub struct Moto {
     port: u16,
     child: Child,
 }
@@ -28,7 +30,7 @@ impl Drop for Moto {
 
 impl Moto {
     /// Starts it; or says that it cannot, for `test`.
-    pub(super) fn start(test: &str) -> Option<Self> {
+    pub fn start(test: &str) -> Option<Self> {
         let named = std::env::var_os("KEYFERRY_MOTO_SERVER");
         let program = named.clone().unwrap_or_else(|| "moto_server".into());
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
@@ -55,24 +57,34 @@ impl Moto {
         Some(moto)
     }
 
+    /// Stops it where it is: it is there, and answers nothing.
+    pub fn pause(&self) {
+        pause(&self.child);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        resume(&self.child);
+    }
+
     /// Where it is.
-    pub(super) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// The id of a new key.
-    pub(super) fn new_key(&self) -> String {
+    pub fn new_key(&self) -> String {
         between(&self.kms("CreateKey", "{}"), "\"KeyId\": \"", "\"")
     }
 
     /// An operation on KMS whose answer does not matter much.
-    pub(super) fn kms(&self, operation: &str, body: &str) -> String {
+    pub fn kms(&self, operation: &str, body: &str) -> String {
         let target = format!("x-amz-target: TrentService.{operation}");
         self.post("/", "kms", &["content-type: application/x-amz-json-1.1", &target], body).expect(operation)
     }
 
     /// A new user's access key, with which it may encrypt and decrypt.
-    pub(super) fn new_access_key(&self) -> (String, String) {
+    pub fn new_access_key(&self) -> (String, String) {
         self.iam(&[("Action", "CreateUser"), ("UserName", "gateway")]);
         self.iam(&[
             ("Action", "PutUserPolicy"),
@@ -86,7 +98,7 @@ impl Moto {
     }
 
     /// The ARN of a new role that may encrypt and decrypt.
-    pub(super) fn new_role(&self) -> String {
+    pub fn new_role(&self) -> String {
         let made = self.iam(&[
             ("Action", "CreateRole"),
             ("RoleName", "gateway"),
@@ -102,7 +114,7 @@ impl Moto {
     }
 
     /// From now on it checks every signature, by botocore's own implementation, and every policy.
-    pub(super) fn check_signatures(&self) {
+    pub fn check_signatures(&self) {
         self.post("/moto-api/reset-auth", "", &[], "0").expect("reset-auth");
     }
 

@@ -11,8 +11,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::operator::Operator;
-use crate::transit::ROOT;
+use crate::{
+    Operator,
+    pause::{pause, resume},
+    transit::ROOT,
+};
 
 /// A running server; killed when dropped.
 pub struct OpenBao {
@@ -60,6 +63,16 @@ impl OpenBao {
             namespace: None,
         };
         Self { child, _folder: folder, operator }
+    }
+
+    /// Stops it where it is: it is there, and answers nothing.
+    pub fn pause(&self) {
+        pause(&self.child);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        resume(&self.child);
     }
 
     /// Waits until it answers; `false` if it has ended instead.
