@@ -42,6 +42,7 @@ pub struct Permit {
 impl Breaker {
     /// Asks for a call; `Err(milliseconds to wait)` while it is open.
     pub fn ask(&mut self, now: Timestamp) -> Result<Permit, u64> {
+        self.no_later_than(now);
         let Some(opened) = self.opened else { return Ok(Permit { probe: false }) };
         let left = OPEN_MS - (now.millis() - opened.millis());
         if left > 0 {
@@ -94,7 +95,15 @@ impl Breaker {
         }
     }
 
+    /// A clock that was put back must not keep it open for as long as it was put back by.
+    fn no_later_than(&mut self, now: Timestamp) {
+        for at in self.failures.iter_mut().chain(&mut self.opened) {
+            *at = (*at).min(now);
+        }
+    }
+
     fn forget(&mut self, now: Timestamp) {
+        self.no_later_than(now);
         while self.failures.front().is_some_and(|at| now.millis() - at.millis() >= WINDOW_MS) {
             self.failures.pop_front();
         }
@@ -172,6 +181,19 @@ mod tests {
         let probe = breaker.ask(at(60_000)).expect("the probe");
         breaker.abandoned(probe);
         assert!(breaker.ask(at(60_001)).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_makes_nothing_last_longer() {
+        let mut breaker = opened_at(7_200_000);
+        assert_eq!(breaker.ask(at(0)), Err(60_000));
+        assert_eq!(breaker.ask(at(59_999)), Err(1));
+        assert!(breaker.ask(at(60_000)).is_ok());
+
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, 7_200_000);
+        assert_eq!(breaker.state(at(0)), BreakerState::Degraded);
+        assert_eq!(breaker.state(at(30_000)), BreakerState::Closed);
     }
 
     #[test]
