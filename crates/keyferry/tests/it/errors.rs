@@ -1,17 +1,19 @@
 //! Every code of the contract, in the dialect of its route.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+mod custody;
+mod told;
 
-use keyferry_core::{code::Code, sealing::SealingKeyList, time::Timestamp};
-use keyferry_envelope::{ApiKey, SealFor, SealPurpose, SecretBytes, SystemEntropy, seal_key};
-use keyferry_kms_testing::{Bench, transit::Transit};
+use std::net::SocketAddr;
+
+use keyferry_core::code::Code;
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 
+use self::told::{PROBLEM, Told};
 use crate::harness::{
     Answer, Connection, Database, Gateway, Issuer, Options, Provider, Reply, a_key,
     issuer::{claims, header},
-    now, request,
+    request,
 };
 
 /// The three dialects of the data plane: a provider, an operation, and a body for it.
@@ -20,79 +22,6 @@ const SURFACES: [(&str, &str, &str); 3] = [
     ("anthropic", "/anthropic/v1/messages", r#"{"model":"m","max_tokens":1,"messages":[]}"#),
     ("gemini", "/gemini/v1beta/models/m:generateContent", r#"{"contents":[]}"#),
 ];
-
-const PROBLEM: &str = "problem+json";
-
-/// What was told so far: dialect and code.
-#[derive(Default)]
-struct Told(BTreeSet<(String, String)>);
-
-impl Told {
-    /// Checks an error's whole form and notes it.
-    fn note(&mut self, dialect: &str, reply: &Reply, code: Code) {
-        let (status, name) = (code.status(), code.as_str());
-        assert_eq!((reply.status(), reply.code().as_str()), (status, name), "{dialect}: {}", reply.text());
-        let body = reply.json();
-        let error = &body["error"];
-        let kind = if dialect == PROBLEM { "application/problem+json" } else { "application/json" };
-        assert_eq!(reply.header("content-type"), kind, "{dialect} {name}");
-        let message = match dialect {
-            "openai" => {
-                assert_eq!(error["code"], name);
-                assert_eq!(
-                    (error["param"].clone(), error["type"].is_string()),
-                    (Value::Null, true),
-                    "{body}"
-                );
-                &error["message"]
-            }
-            "anthropic" => {
-                let known = [
-                    "invalid_request_error",
-                    "authentication_error",
-                    "permission_error",
-                    "not_found_error",
-                    "request_too_large",
-                    "rate_limit_error",
-                    "api_error",
-                    "timeout_error",
-                ];
-                assert_eq!((&body["type"], &error["details"]["error_code"]), (&json!("error"), &json!(name)));
-                assert!(known.iter().any(|one| error["type"] == *one), "{body}");
-                assert_eq!(body["request_id"], reply.header("x-keyferry-request-id"));
-                &error["message"]
-            }
-            "gemini" => {
-                let info = &error["details"][0];
-                assert_eq!((&error["code"], &info["reason"]), (&json!(status), &json!(name)), "{body}");
-                assert_eq!(info["@type"], "type.googleapis.com/google.rpc.ErrorInfo");
-                assert!(
-                    error["status"]
-                        .as_str()
-                        .is_some_and(|s| s.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
-                );
-                &error["message"]
-            }
-            _ => {
-                assert_eq!((&body["status"], &body["code"]), (&json!(status), &json!(name)), "{body}");
-                assert!(body["title"].is_string() && body["type"].is_string(), "{body}");
-                &body["detail"]
-            }
-        };
-        assert!(message.as_str().is_some_and(|text| text.len() > 10), "{body}");
-        let id = reply.header("x-keyferry-request-id");
-        assert!(!id.is_empty());
-        assert_eq!(
-            (reply.header("x-request-id"), reply.header("request-id")),
-            (id, id),
-            "SDKs read these two"
-        );
-        if matches!(status, 429 | 503) {
-            assert!(reply.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{name}");
-        }
-        self.0.insert((dialect.to_owned(), name.to_owned()));
-    }
-}
 
 async fn post(gateway: &Gateway, token: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let bearer = format!("Bearer {token}");
@@ -140,83 +69,6 @@ async fn too_large(gateway: &Gateway, token: &str, path: &str) -> Reply {
     );
     connection.send(head.as_bytes()).await;
     connection.reply().await
-}
-
-/// A key, sealed as a client does it.
-async fn seal(gateway: &Gateway, purpose: SealPurpose, tenant: &str, provider: &str, ts: i64) -> String {
-    let url = format!("{}/api/v1/sealing-keys", gateway.url());
-    let list = SealingKeyList::parse(&request("GET", &url, &[], b"").await.expect(200).body).expect("a list");
-    let (kid, public) = list.choose(Timestamp::from_secs(now())).expect("a key");
-    let to = SealFor { purpose, tenant, provider, ts: ts as u64 };
-    let key = ApiKey::parse(SecretBytes::new(a_key("sk-sealed-").into_bytes())).expect("a key");
-    seal_key(&public, &kid, &to, &key, &SystemEntropy).expect("seals")
-}
-
-/// Sealed to a key that was never there.
-fn to_an_unknown_key(sealed: &str) -> String {
-    let (kid, rest) = sealed.split_once(";provider=").expect("fields");
-    let last = if kid.ends_with('0') { '1' } else { '0' };
-    format!("{}{last};provider={rest}", &kid[..kid.len() - 1])
-}
-
-/// What is wrong with a sealed key, in a request and for storing.
-async fn sealed(told: &mut Told) {
-    let provider = Provider::right().await;
-    let gateway = Gateway::before(&provider).await;
-    for (name, path, body) in SURFACES {
-        let tenant = gateway.tenant_with_key(name, &a_key("sk-")).await;
-        let sealed_at = |ts| seal(&gateway, SealPurpose::Request, &tenant.id, name, ts);
-        let good = sealed_at(now()).await;
-        let stale = sealed_at(now() - 600).await;
-        let ask = async |sealed: &str| {
-            let headers = [("x-sealed-key", sealed)];
-            post(&gateway, &tenant.caller_token, path, &headers, body.as_bytes()).await
-        };
-        told.note(name, &ask("v=1").await, Code::DecryptionFailed);
-        told.note(name, &ask(&to_an_unknown_key(&good)).await, Code::SealingKeyUnknown);
-        told.note(name, &ask(&stale).await, Code::SealStale);
-        ask(&good).await.expect(200);
-        told.note(name, &ask(&good).await, Code::ReplayDetected);
-    }
-    let tenant = gateway.tenant_with_key("openai", &a_key("sk-")).await;
-    let sealed_at = |ts| seal(&gateway, SealPurpose::Store, &tenant.id, "openai", ts);
-    let (good, stale) = (sealed_at(now()).await, sealed_at(now() - 600).await);
-    let store = async |label: &str, sealed: &str| {
-        let body = json!({"provider": "openai", "label": label, "sealed_key": sealed});
-        gateway.operator("POST", &format!("/tenants/{}/credentials", tenant.id), &body).await
-    };
-    told.note(PROBLEM, &store("new", "v=1").await, Code::DecryptionFailed);
-    told.note(PROBLEM, &store("new", &to_an_unknown_key(&good)).await, Code::SealingKeyUnknown);
-    told.note(PROBLEM, &store("new", &stale).await, Code::SealStale);
-    store("new", &good).await.expect(201);
-    told.note(PROBLEM, &store("newer", &good).await, Code::ReplayDetected);
-}
-
-/// What is told while the root is away, and when it is not asked any more.
-async fn root(told: &mut Told) {
-    let mut server = Transit::start().await;
-    let bench = Bench::small(&server, "transit").await;
-    let provider = Provider::right().await;
-    let root = crate::kek::kms(&crate::kek::vault(&bench.config), "");
-    let mut gateway = Gateway::start(Options::to(&provider).yaml(&root)).await;
-    let mut tenants = Vec::new();
-    for (name, ..) in SURFACES {
-        tenants.push(gateway.tenant_with_key(name, &a_key("sk-")).await);
-    }
-    // Whose key is open is served.
-    gateway.restart().await;
-    server.down().await;
-    let mut now = Code::ServiceUnavailable;
-    for _ in 0..2 {
-        for ((name, path, body), tenant) in SURFACES.iter().zip(&tenants) {
-            let reply = post(&gateway, &tenant.caller_token, path, &[], body.as_bytes()).await;
-            told.note(name, &reply, now);
-        }
-        now = Code::KmsCircuitOpen;
-    }
-    let new = json!({"provider": "openai", "label": "new", "api_key": a_key("sk-")});
-    let credentials = format!("/tenants/{}/credentials", tenants[0].id);
-    told.note(PROBLEM, &gateway.operator("POST", &credentials, &new).await, Code::KmsCircuitOpen);
 }
 
 /// What admission says no to.
@@ -389,8 +241,8 @@ async fn control_plane(told: &mut Told) {
 async fn every_code_is_told_in_the_dialect_of_its_route() {
     let mut told = Told::default();
     requests(&mut told).await;
-    sealed(&mut told).await;
-    root(&mut told).await;
+    custody::sealed(&mut told).await;
+    custody::root(&mut told).await;
     admission(&mut told).await;
     upstream(&mut told).await;
     names(&mut told).await;
@@ -417,8 +269,7 @@ async fn every_code_is_told_in_the_dialect_of_its_route() {
             _ => ["openai", "anthropic", "gemini", PROBLEM].to_vec(),
         };
         for dialect in dialects {
-            let told = told.0.contains(&(dialect.to_owned(), code.as_str().to_owned()));
-            assert!(told, "{} was not seen in {dialect}", code.as_str());
+            assert!(told.has(dialect, code), "{} was not seen in {dialect}", code.as_str());
         }
     }
 }

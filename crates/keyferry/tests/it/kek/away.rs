@@ -12,7 +12,7 @@ use keyferry_kms_testing::transit::Day;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::{OnTransit, kek, kek_json};
+use super::{OnTransit, kek, kek_json, kms, store_many, vault};
 use crate::harness::{Database, Reply, Tenant, a_key, until};
 
 /// What one call of a root may take, and what a loaded machine may add.
@@ -148,6 +148,49 @@ async fn a_rewrap_whose_root_stops_goes_on_where_it_was_and_no_request_fails() {
     for tenant in &tenants {
         on.gateway.chat(&tenant.caller_token).await.expect(200);
     }
+}
+
+/// The command opens a tenant's KEK for a moment only, so it needs the root again and again.
+#[tokio::test]
+async fn a_move_of_stored_keys_whose_root_stops_goes_on_where_it_was_and_no_request_fails() {
+    const MANY: usize = 3000;
+    let on = OnTransit::start("").await;
+    let tenant = on.gateway.tenant_with_key("openai", &a_key("sk-")).await;
+    store_many(&on.gateway, &tenant.id, MANY).await;
+    kek_json(&on.gateway, &["rotate"]).await;
+    // With this the gateway has the new KEK open, under which the moved keys will lie.
+    on.store(&tenant.id, "under the new one").await.expect(201);
+    let mut database = Database::open(&on.gateway.database()).await;
+    let moved = "SELECT count(*) FROM credential_versions v JOIN wrapped_keys k ON k.id = v.kek_id
+        WHERE k.retired_at IS NULL AND k.owner = ?";
+    assert_eq!(database.number(moved, &tenant.id).await, 1);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking = traffic(on.gateway.url(), vec![tenant.caller_token.clone()], Arc::clone(&stop));
+    let asking = tokio::spawn(asking);
+    let kept = kms(&vault(&on.bench.config), "");
+    on.gateway.set_kms(&kms(&vault(&on.bench.config), ", cache_ttl: 100ms"));
+    let moving = kek(&on.gateway, &["rewrap"]);
+    let stopping = async {
+        while database.number(moved, &tenant.id).await < 500 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        on.server.has(Day::Sealed);
+    };
+    let (output, ()) = tokio::join!(moving, stopping);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let done = database.number(moved, &tenant.id).await;
+    assert!((500..MANY as i64).contains(&done), "it was stopped in the middle: {done}");
+    sleep(Duration::from_secs(3)).await;
+
+    on.server.has(Day::Fine);
+    on.gateway.set_kms(&kept);
+    let rest = kek_json(&on.gateway, &["rewrap"]).await;
+    let expected = MANY as i64 + 2 - done;
+    assert_eq!((&rest["versions"], &rest["left"]), (&json!(expected), &json!(0)), "the rest, and no more");
+    stop.store(true, Ordering::Relaxed);
+    let requests = asking.await.expect("not one request failed");
+    assert!(requests > 100, "there was traffic: {requests}");
 }
 
 /// Asks for every tenant in turn, until it is told to stop; answers how many requests there were.
