@@ -8,7 +8,7 @@ use keyferry_envelope::{Kem, Kid, SealingPublicKey, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
-pub use stored::{SKEW_SECS, SealClaim, StoredSealingKey};
+pub use stored::{SKEW_SECS, SealClaim, SealUse, StoredSealingKey};
 
 /// Bytes of the longest list that is read.
 const MAX_LEN: usize = 64 * 1024;

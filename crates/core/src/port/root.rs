@@ -11,6 +11,10 @@ pub enum RootError {
     /// or was changed. Asking again changes nothing.
     #[error("the root does not open this")]
     Refused,
+    /// It was wrapped under a version of the root's key that the operator has retired. The operator can
+    /// bring it back.
+    #[error("the root does not open this any more: {0}")]
+    Outdated(&'static str),
     /// It did not answer, not in time, or that it cannot now (throttled, sealed, failing).
     #[error("the root is away: {0}")]
     Away(String),
@@ -29,9 +33,14 @@ pub enum RootError {
 }
 
 impl RootError {
+    /// Whether it is about the bytes that were to be unwrapped: others may still be opened.
+    pub const fn is_about_bytes(&self) -> bool {
+        matches!(self, Self::Refused | Self::Outdated(_))
+    }
+
     /// Whether it says something about the root, and not about what was asked.
     pub const fn is_failure(&self) -> bool {
-        !matches!(self, Self::Refused | Self::CircuitOpen { .. })
+        !self.is_about_bytes() && !matches!(self, Self::CircuitOpen { .. })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     id::{CredentialId, IssuerId, TenantId, TokenId},
     issuer::Issuer,
     record::UsageRecord,
-    sealing::{SealClaim, StoredSealingKey},
+    sealing::{SealClaim, SealUse, StoredSealingKey},
     tenant::{Tenant, TenantChange},
     time::Timestamp,
     token::{Token, TokenHash},
@@ -229,6 +229,8 @@ pub trait Store: Send + Sync {
     /// Destroys KEKs that were retired before a time and wrap nothing any more; answers how many.
     async fn destroy_unused_keks(&self, retired_before: Timestamp, now: Timestamp)
     -> Result<u64, StoreError>;
+    /// How many versions lie under a KEK that the store has lost.
+    async fn versions_without_kek(&self) -> Result<u64, StoreError>;
     /// How many versions each tenant's KEK wraps.
     async fn kek_uses(&self) -> Result<Vec<KekUse>, StoreError>;
     /// Versions under a retired KEK, after a position, in order.
@@ -242,20 +244,23 @@ pub trait Store: Send + Sync {
 
     /// Sealing keys, oldest first.
     async fn sealing_keys(&self) -> Result<Vec<StoredSealingKey>, StoreError>;
-    /// Adds a sealing key, unless one of the same KEM begins later than `unless_after`; answers whether
-    /// it did.
+    /// Adds a sealing key, unless one of the same KEM begins in `unless_between`, its first instant not
+    /// included; answers whether it did.
     async fn create_sealing_key(
         &self,
         key: &StoredSealingKey,
-        unless_after: Option<Timestamp>,
+        unless_between: Option<(Timestamp, Timestamp)>,
         audit: AuditDraft,
     ) -> Result<bool, StoreError>;
     /// Destroys sealing keys that ended before a time; answers how many.
     async fn destroy_sealing_keys(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
-    /// Uses a sealed key once; answers whether that was allowed. It outlives the process: a sealed key
-    /// is good for minutes, and counters in memory are not.
-    async fn claim_seal(&self, claim: &SealClaim) -> Result<bool, StoreError>;
-    /// Forgets uses of sealed keys that nobody would accept any more.
+    /// Uses a sealed key once, if that is allowed. It outlives the process: a sealed key is good for
+    /// minutes, and counters in memory are not.
+    async fn claim_seal(&self, claim: &SealClaim) -> Result<SealUse, StoreError>;
+    /// What [`claim_seal`](Self::claim_seal) would answer, without using it.
+    async fn look_at_seal(&self, claim: &SealClaim) -> Result<SealUse, StoreError>;
+    /// Forgets uses of sealed keys that nobody would accept any more, and remembers how far: what would
+    /// have ended by then is not allowed again, whatever the clock does.
     async fn forget_seals(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Adds a tenant.

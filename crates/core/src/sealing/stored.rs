@@ -32,9 +32,22 @@ impl StoredSealingKey {
     }
 }
 
-/// One use of a sealed key.
+/// Whether a sealed key may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealUse {
+    /// It may.
+    Allowed,
+    /// It was used as often as it may be, or by somebody else.
+    UsedUp,
+    /// The sealing key was destroyed.
+    KeyGone,
+}
+
+/// One use of a sealed key.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealClaim {
+    /// The sealing key.
+    pub kid: String,
     /// SHA-256 over the key's id and the nonce.
     pub key: [u8; 32],
     /// SHA-256 over who uses it: nobody else may use it again.

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{ConfigFile, output, runtime, store};
 use crate::{
     config::{self, Config},
-    custody::{Ground, Progress, for_rewrap},
+    custody::{Ground, KekError, Progress, TenantKeks, for_rewrap},
 };
 
 /// Look at, replace and move to the keys that wrap the stored keys.
@@ -96,6 +96,8 @@ struct Status {
     /// Stored versions of keys that lie where they should, and those that `kek rewrap` would move.
     versions_in_place: u64,
     versions_to_move: u64,
+    /// Those whose KEK the store has lost: they open nowhere.
+    versions_without_kek: u64,
     /// Tenants' KEKs under another root than the one that wraps.
     keks_under_previous_roots: usize,
     /// All keys under such a root. Without any, `kms.previous` may go.
@@ -105,7 +107,8 @@ struct Status {
 async fn status(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let (ground, _) = store::open(config).await?;
     let uses = ground.store.kek_uses().await?;
-    let status = sum(&ground, &uses, &roots_of_keys(&*ground.store).await?);
+    let lost = ground.store.versions_without_kek().await?;
+    let status = sum(&ground, &uses, &roots_of_keys(&*ground.store).await?, lost);
     if as_json {
         output::json(&serde_json::to_value(&status)?);
         return Ok(());
@@ -119,6 +122,13 @@ async fn status(config: &Config, as_json: bool) -> anyhow::Result<()> {
         "stored keys: {} in place, {} to move",
         status.versions_in_place, status.versions_to_move
     ));
+    if status.versions_without_kek > 0 {
+        output::line(&format!(
+            "{} stored keys lie under KEKs that the store has lost. Restore the store from its backup, or \
+             have their tenants store them again.",
+            status.versions_without_kek
+        ));
+    }
     if status.versions_to_move > 0 || status.keys_under_previous_roots > 0 {
         output::line("Run `keyferry kek rewrap` to move them.");
     }
@@ -136,7 +146,7 @@ async fn roots_of_keys(store: &dyn Store) -> Result<Vec<String>, StoreError> {
     }
 }
 
-fn sum(ground: &Ground, uses: &[KekUse], keys: &[String]) -> Status {
+fn sum(ground: &Ground, uses: &[KekUse], keys: &[String], versions_without_kek: u64) -> Status {
     let primary = ground.keyring.primary().id();
     let roots = ground.keyring.roots().map(|root| RootStatus {
         id: root.id().to_owned(),
@@ -151,6 +161,7 @@ fn sum(ground: &Ground, uses: &[KekUse], keys: &[String]) -> Status {
         keks_retired: uses.iter().filter(|kek| kek.retired).count(),
         versions_in_place: versions(false),
         versions_to_move: versions(true),
+        versions_without_kek,
         keks_under_previous_roots: uses.iter().filter(|kek| kek.root != primary).count(),
         keys_under_previous_roots: keys.iter().filter(|key| *key != primary).count(),
     }
@@ -169,8 +180,7 @@ async fn rotate(config: &Config, only: Option<TenantId>, as_json: bool) -> anyho
         loop {
             let page = ground.store.tenants(&PageRequest { cursor, limit: 500 }).await?;
             for tenant in &page.data {
-                keks.rotate(&tenant.id, "operator", "keyferry kek rotate").await?;
-                rotated += 1;
+                rotated += u64::from(rotate_one(&keks, &tenant.id).await?);
             }
             tell(&format!("{rotated} tenants have a new KEK"));
             cursor = page.next_cursor;
@@ -189,6 +199,14 @@ async fn rotate(config: &Config, only: Option<TenantId>, as_json: bool) -> anyho
     Ok(())
 }
 
+/// Whether a tenant has a new KEK; one that was deleted meanwhile has not.
+async fn rotate_one(keks: &TenantKeks, tenant: &TenantId) -> Result<bool, KekError> {
+    match keks.rotate(tenant, "operator", "keyferry kek rotate").await {
+        Err(KekError::Store(StoreError::NotFound(_))) => Ok(false),
+        rotated => rotated.map(|_| true),
+    }
+}
+
 async fn rewrap(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let (ground, _) = store::open(config).await?;
     let uses = ground.store.kek_uses().await?;
@@ -198,6 +216,11 @@ async fn rewrap(config: &Config, as_json: bool) -> anyhow::Result<()> {
             tell(&format!("{keys} keys under roots renewed, {versions} of {to_move} stored keys moved"));
         })
         .await
+        .inspect_err(|error| {
+            if as_json {
+                output::json(&json!({"error": error.to_string()}));
+            }
+        })
         .context("the move stopped; run it again, and it goes on where it was")?;
     if as_json {
         output::json(&serde_json::to_value(moved)?);

@@ -11,7 +11,7 @@ use keyferry_core::{
     clock::Clock,
     port::root::{Root, RootError},
 };
-use keyferry_envelope::{KeyContext, SecretBytes};
+use keyferry_envelope::{KeyContext, KeyPurpose, SecretBytes};
 use tokio::time::timeout;
 
 use crate::telemetry::metrics;
@@ -20,8 +20,16 @@ use crate::telemetry::metrics;
 const CALL_TIME: Duration = Duration::from_secs(5);
 
 /// A root that is asked only while it answers.
+///
+/// A call goes on when whoever waits for it hangs up: how it ends says something about the root, and
+/// others may wait for the same.
 pub struct Guarded {
     root: Arc<dyn Root>,
+    circuit: Arc<Circuit>,
+}
+
+struct Circuit {
+    id: String,
     breaker: Mutex<Breaker>,
     clock: Arc<dyn Clock>,
 }
@@ -29,86 +37,127 @@ pub struct Guarded {
 impl Guarded {
     /// Guards a root.
     pub fn new(root: Arc<dyn Root>, clock: Arc<dyn Clock>) -> Self {
-        let guarded = Self { root, breaker: Mutex::default(), clock };
-        guarded.state();
-        guarded
+        let circuit = Circuit { id: root.id().to_owned(), breaker: Mutex::default(), clock };
+        circuit.state();
+        Self { root, circuit: Arc::new(circuit) }
     }
 
     /// The breaker's state, which the metric then shows too.
     pub fn state(&self) -> BreakerState {
-        let state = self.breaker().state(self.clock.now());
-        metrics::kms_state(self.root.id(), state);
-        state
+        self.circuit.state()
     }
 
+    async fn call<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, RootError>> + Send + 'static,
+    ) -> Result<T, RootError> {
+        let under_way = Circuit::ask(&self.circuit)?;
+        let task = tokio::spawn(async move {
+            let answer = timeout(CALL_TIME, call).await;
+            let answer =
+                answer.unwrap_or_else(|_| Err(RootError::Away("no answer within 5 seconds".to_owned())));
+            under_way.ended(operation, &answer);
+            answer
+        });
+        task.await.unwrap_or_else(|_| Err(RootError::Away("the call broke off".to_owned())))
+    }
+}
+
+impl Circuit {
     fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn call<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = Result<T, RootError>>,
-    ) -> Result<T, RootError> {
-        let asked = self.breaker().ask(self.clock.now());
+    fn state(&self) -> BreakerState {
+        let state = self.breaker().state(self.clock.now());
+        metrics::kms_state(&self.id, state);
+        state
+    }
+
+    fn ask(circuit: &Arc<Self>) -> Result<UnderWay, RootError> {
+        let asked = circuit.breaker().ask(circuit.clock.now());
         let permit = asked.map_err(|retry_after_ms| RootError::CircuitOpen { retry_after_ms })?;
-        let mut under_way = UnderWay { guarded: self, permit: Some(permit) };
-        let answer = timeout(CALL_TIME, call)
-            .await
-            .unwrap_or_else(|_| Err(RootError::Away("no answer within 5 seconds".to_owned())));
-        let Some(permit) = under_way.permit.take() else { return answer };
-        match &answer {
-            Err(error) if error.is_failure() => {
-                self.breaker().failed(permit, self.clock.now());
-                tracing::error!(event = "kms_failed", root = self.root.id(), operation, %error);
-            }
-            _ => self.breaker().succeeded(permit),
-        }
-        metrics::kms_called(self.root.id(), operation, outcome(&answer));
-        self.state();
-        answer
+        Ok(UnderWay { circuit: Arc::clone(circuit), permit: Some(permit) })
     }
 }
 
 fn outcome<T>(answer: &Result<T, RootError>) -> &'static str {
     match answer {
         Ok(_) => "ok",
-        Err(RootError::Refused) => "refused",
+        Err(RootError::Refused | RootError::Outdated(_)) => "refused",
         Err(RootError::Denied(_)) => "denied",
         Err(RootError::Garbage(_)) => "garbage",
         Err(RootError::Away(_) | RootError::CircuitOpen { .. }) => "away",
     }
 }
 
-/// A call that may be given up: whoever waits for it can hang up at any time.
-struct UnderWay<'a> {
-    guarded: &'a Guarded,
+/// A call. One that ends in no other way was cut off with the program.
+struct UnderWay {
+    circuit: Arc<Circuit>,
     permit: Option<Permit>,
 }
 
-impl Drop for UnderWay<'_> {
+impl UnderWay {
+    fn ended<T>(mut self, operation: &'static str, answer: &Result<T, RootError>) {
+        let Some(permit) = self.permit.take() else { return };
+        let circuit = &self.circuit;
+        match answer {
+            Err(error) if error.is_failure() => {
+                circuit.breaker().failed(permit, circuit.clock.now());
+                tracing::error!(event = "kms_failed", root = circuit.id, operation, %error);
+            }
+            _ => circuit.breaker().succeeded(permit),
+        }
+        metrics::kms_called(&circuit.id, operation, outcome(answer));
+        circuit.state();
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.guarded.breaker().abandoned(permit);
+            self.circuit.breaker().abandoned(permit);
         }
+    }
+}
+
+/// What a key is bound to, for a call that outlives whoever asked.
+struct Bound {
+    purpose: KeyPurpose,
+    owner: String,
+    id: String,
+}
+
+impl Bound {
+    fn to(context: &KeyContext<'_>) -> Self {
+        Self { purpose: context.purpose, owner: context.owner.to_owned(), id: context.id.to_owned() }
+    }
+
+    fn context(&self) -> KeyContext<'_> {
+        KeyContext { purpose: self.purpose, owner: &self.owner, id: &self.id }
     }
 }
 
 #[async_trait]
 impl Root for Guarded {
     fn id(&self) -> &str {
-        self.root.id()
+        &self.circuit.id
     }
 
     async fn wrap(&self, context: &KeyContext<'_>, key: &SecretBytes) -> Result<Vec<u8>, RootError> {
-        self.call("wrap", self.root.wrap(context, key)).await
+        let (root, bound) = (Arc::clone(&self.root), Bound::to(context));
+        let key = SecretBytes::copy_of(key.expose());
+        self.call("wrap", async move { root.wrap(&bound.context(), &key).await }).await
     }
 
     async fn unwrap(&self, context: &KeyContext<'_>, wrapped: &[u8]) -> Result<SecretBytes, RootError> {
-        self.call("unwrap", self.root.unwrap(context, wrapped)).await
+        let (root, bound, wrapped) = (Arc::clone(&self.root), Bound::to(context), wrapped.to_vec());
+        self.call("unwrap", async move { root.unwrap(&bound.context(), &wrapped).await }).await
     }
 
     async fn renew(&self, context: &KeyContext<'_>, wrapped: &[u8]) -> Result<Option<Vec<u8>>, RootError> {
-        self.call("renew", self.root.renew(context, wrapped)).await
+        let (root, bound, wrapped) = (Arc::clone(&self.root), Bound::to(context), wrapped.to_vec());
+        self.call("renew", async move { root.renew(&bound.context(), &wrapped).await }).await
     }
 }

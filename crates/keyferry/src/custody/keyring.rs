@@ -111,9 +111,10 @@ impl Keyring {
         drop(turn);
         lock(&self.opening).retain(|_, turn| Arc::strong_count(turn) > 1);
         match opened {
-            Err(RootError::Refused) | Ok(_) => opened,
             // Its bytes may have been renewed a moment ago; the key of this name is the same.
-            Err(away) => self.open_by_name(key).ok_or(away),
+            Err(error) if error.is_failure() => self.open_by_name(key).ok_or(error),
+            Err(error @ RootError::CircuitOpen { .. }) => self.open_by_name(key).ok_or(error),
+            opened => opened,
         }
     }
 
@@ -130,7 +131,7 @@ impl Keyring {
         let opened = self.open_anew(key).await;
         // A refusal is about these bytes, and whoever waits may have others.
         if let Err(error) = &opened
-            && !matches!(error, RootError::Refused)
+            && !error.is_about_bytes()
         {
             *failed = Some(error.clone());
             lock(&self.opening).retain(|_, other| !Arc::ptr_eq(turn, other));
@@ -160,7 +161,7 @@ impl Keyring {
 
     fn open_kek(&self, key: &WrappedKey) -> Option<Arc<TenantKek>> {
         let one = self.open_under(key)?;
-        (one.wrapped.wrapped == key.wrapped).then(|| Arc::clone(&one.kek))
+        (one.wrapped.wrapped == key.wrapped && one.wrapped.root == key.root).then(|| Arc::clone(&one.kek))
     }
 
     /// The open key of this name, whatever it was opened from.
@@ -362,6 +363,22 @@ mod tests {
         clock.advance_millis(60_000);
         let given_up = tokio::time::timeout(Duration::from_millis(1), ring.kek(&key("kek_1", 1))).await;
         assert!(given_up.is_err());
+        // It goes on, and closes the circuit by itself.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(ring.state(), BreakerState::Closed);
         assert!(ring.kek(&key("kek_1", 1)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn calls_whose_clients_hang_up_count_when_they_fail() {
+        let (root, ring, _) = keyring(Duration::from_secs(60));
+        root.away.store(true, Ordering::SeqCst);
+        for n in 0..3 {
+            let (ring, id) = (Arc::clone(&ring), format!("kek_{n}"));
+            let given_up = tokio::time::timeout(Duration::from_millis(1), ring.kek(&key(&id, 1))).await;
+            assert!(given_up.is_err());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(ring.state(), BreakerState::Open);
     }
 }

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use keyferry_core::{
     credential::{MovedVersion, VersionToMove},
     id::CredentialId,
-    port::root::RootError,
+    port::store::StoreError,
     wrapped::WrappedKey,
 };
 use keyferry_envelope::{Context, Rewrapper};
@@ -20,6 +20,8 @@ use super::keks::{KekError, TenantKeks};
 const BATCH: u32 = 500;
 /// Calls of a root at once.
 const AT_ONCE: usize = 8;
+/// How often it is looked again for what was replaced meanwhile.
+const PASSES: usize = 10;
 /// How long a KEK that wraps nothing any more is kept: a key that is being stored may still be
 /// sealed under it.
 const KEEP_SECS: i64 = 600;
@@ -63,10 +65,26 @@ impl Mover {
     pub async fn run(&self, mut tell: impl FnMut(Progress)) -> Result<Moved, KekError> {
         let mut done = Moved::default();
         self.renew_keys(&mut done, &mut tell).await?;
-        self.move_versions(&mut done, &mut tell).await?;
+        let unreadable = done.left;
+        // Somebody may put other KEKs in use meanwhile: until a pass finds nothing that it can move.
+        for _ in 0..PASSES {
+            let before = done.moved.versions;
+            self.move_versions(&mut done, &mut tell).await?;
+            if done.moved.versions == before {
+                break;
+            }
+        }
+        done.left = unreadable + self.left().await?;
         let now = self.keks.clock.now();
         done.destroyed = self.keks.store.destroy_unused_keks(now.plus_secs(-KEEP_SECS), now).await?;
         Ok(done)
+    }
+
+    /// What lies under KEKs that were replaced, or are lost.
+    async fn left(&self) -> Result<u64, KekError> {
+        let uses = self.keks.store.kek_uses().await?;
+        let retired: u64 = uses.iter().filter(|kek| kek.retired).map(|kek| kek.versions).sum();
+        Ok(retired + self.keks.store.versions_without_kek().await?)
     }
 
     async fn renew_keys(&self, done: &mut Moved, tell: &mut impl FnMut(Progress)) -> Result<(), KekError> {
@@ -102,7 +120,7 @@ impl Mover {
         let wrapped = match renewed {
             Ok(Some(wrapped)) => wrapped,
             Ok(None) => return Ok(Renewal::NotNeeded),
-            Err(error @ RootError::Refused) => {
+            Err(error) if error.is_about_bytes() => {
                 tracing::error!(event = "key_not_renewed", key = key.id, owner = key.owner, %error);
                 return Ok(Renewal::Unreadable);
             }
@@ -124,7 +142,6 @@ impl Mover {
             let moves = stream::iter(versions.iter().map(|version| self.moved(version)));
             let moves: Vec<Option<MovedVersion>> = moves.buffered(AT_ONCE).try_collect().await?;
             let moved: Vec<MovedVersion> = moves.into_iter().flatten().collect();
-            done.left += versions.len() as u64 - moved.len() as u64;
             // What a rotation or a revocation changed meanwhile lies under the KEK in use, or is gone.
             done.moved.versions += self.keks.store.move_versions(&moved).await?;
             tell(done.moved);
@@ -138,13 +155,17 @@ impl Mover {
         };
         let from = match self.keks.keyring.kek(&version.kek).await {
             Ok(kek) => kek,
-            Err(error @ RootError::Refused) => {
+            Err(error) if error.is_about_bytes() => {
                 unreadable(&error);
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
         };
-        let to = self.keks.in_use(&version.tenant).await?;
+        let to = match self.keks.in_use(&version.tenant).await {
+            // The tenant was deleted meanwhile, and its keys with it.
+            Err(KekError::Store(StoreError::NotFound(_))) => return Ok(None),
+            to => to?,
+        };
         let context = Context {
             tenant: version.tenant.as_str(),
             provider: version.provider.as_str(),

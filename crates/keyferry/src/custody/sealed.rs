@@ -7,7 +7,7 @@ use keyferry_core::{
     clock::Clock,
     id::{ProviderId, TenantId},
     port::store::{Store, StoreError},
-    sealing::{SKEW_SECS, SealClaim},
+    sealing::{SKEW_SECS, SealClaim, SealUse},
     time::Timestamp,
 };
 use keyferry_envelope::{ApiKey, SealPurpose, SealedKey};
@@ -91,6 +91,7 @@ impl Unsealing {
         }
         let key = sealed.open(&live.key, purpose, tenant.as_str()).map_err(|_| SealRefused::DoesNotOpen)?;
         let claim = SealClaim {
+            kid: sealed.kid().to_owned(),
             key: hash(&[sealed.kid().as_bytes(), sealed.n()]),
             owner: hash(&[purpose.as_str().as_bytes(), tenant.as_str().as_bytes(), caller.as_bytes()]),
             max_uses: if purpose == SealPurpose::Store { 1 } else { self.max_uses },
@@ -99,13 +100,23 @@ impl Unsealing {
         Ok(Opened { key, claim })
     }
 
+    /// Whether an opened key may still be used. Asked before rates and quota are, so that a replay costs
+    /// nothing of them, and a request that they refuse is no use.
+    pub async fn look(&self, claim: &SealClaim) -> Result<(), SealRefused> {
+        judge_use(self.store.look_at_seal(claim).await)
+    }
+
     /// Counts the use of an opened key. Only then may it be used.
     pub async fn claim(&self, claim: &SealClaim) -> Result<(), SealRefused> {
-        match self.store.claim_seal(claim).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(SealRefused::Used),
-            Err(error) => Err(SealRefused::Away(StoreError::into(error))),
-        }
+        judge_use(self.store.claim_seal(claim).await)
+    }
+}
+
+fn judge_use(state: Result<SealUse, StoreError>) -> Result<(), SealRefused> {
+    match state.map_err(SealingError::from)? {
+        SealUse::Allowed => Ok(()),
+        SealUse::UsedUp => Err(SealRefused::Used),
+        SealUse::KeyGone => Err(SealRefused::UnknownKey),
     }
 }
 

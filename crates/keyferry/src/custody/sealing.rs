@@ -30,6 +30,8 @@ use super::keyring::Keyring;
 pub const EVERY_SECS: i64 = 24 * 3600;
 /// How long each opens, in seconds.
 pub const LIFE_SECS: i64 = 2 * EVERY_SECS;
+/// How long an ended key lies in the store, where nothing opens with it.
+const GRACE_SECS: i64 = EVERY_SECS;
 /// How often it is looked what is due.
 const TICK: Duration = Duration::from_secs(30);
 /// How often at most an unknown name makes the store be read.
@@ -115,9 +117,12 @@ impl SealingKeys {
     /// One round of [`keep`](Self::keep).
     pub async fn maintain(&self) -> Result<(), SealingError> {
         let now = self.clock.now();
-        self.store.destroy_sealing_keys(now, now).await?;
+        // A clock that jumps and comes back must not have cost any key that is good again.
+        self.store.destroy_sealing_keys(now.plus_secs(-GRACE_SECS), now).await?;
         self.store.forget_seals(now).await?;
-        let signed = self.store.setting(JWS_SETTING).await?.is_some();
+        // What has ended leaves the memory first, whatever becomes of new ones.
+        self.read(Duration::ZERO).await?;
+        let signed = self.known().jws.is_some();
         if !signed {
             for kem in Kem::ALL {
                 self.make_if_due(kem, now).await?;
@@ -134,21 +139,25 @@ impl SealingKeys {
     async fn make_if_due(&self, kem: Kem, now: Timestamp) -> Result<(), SealingError> {
         let due = now.plus_secs(-EVERY_SECS);
         let known = self.known();
-        let is_new = |key: &Arc<LiveKey>| key.stored.kem == kem.id() && key.stored.not_before > due;
+        let is_new = |key: &Arc<LiveKey>| {
+            let begin = key.stored.not_before;
+            key.stored.kem == kem.id() && due < begin && begin <= now
+        };
         if !known.keys.values().any(is_new) {
             // Clients whose clock is behind may use it at once.
             let begin = now.plus_secs(-SKEW_SECS);
-            self.make(kem, begin, Some(due), "system", "it was due").await?;
+            self.make(kem, begin, Some((due, now)), "system", "it was due").await?;
         }
         Ok(())
     }
 
-    /// Makes a key that begins at a time, unless there is one that begins after `unless_after`.
+    /// Makes a key that begins at a time, unless there is one that begins in `unless_between`, its first
+    /// instant not included.
     pub async fn make(
         &self,
         kem: Kem,
         not_before: Timestamp,
-        unless_after: Option<Timestamp>,
+        unless_between: Option<(Timestamp, Timestamp)>,
         actor: &str,
         source: &str,
     ) -> Result<(), SealingError> {
@@ -181,7 +190,7 @@ impl SealingKeys {
             source: source.to_owned(),
             detail,
         };
-        self.store.create_sealing_key(&stored, unless_after, audit).await?;
+        self.store.create_sealing_key(&stored, unless_between, audit).await?;
         Ok(())
     }
 
@@ -221,8 +230,9 @@ impl SealingKeys {
         let jws = self.store.setting(JWS_SETTING).await?;
         let jws = jws.and_then(|jws| String::from_utf8(jws).ok());
         let before = self.known();
+        let now = self.clock.now();
         let mut keys = HashMap::with_capacity(stored.len());
-        for one in stored {
+        for one in stored.into_iter().filter(|one| now < one.not_after) {
             let known = before.keys.get(one.kid()).filter(|known| known.stored == one);
             let live = match known {
                 Some(known) => Some(Arc::clone(known)),
@@ -232,10 +242,14 @@ impl SealingKeys {
                 keys.insert(live.stored.kid().to_owned(), live);
             }
         }
-        let signed = jws.as_deref().and_then(SealingKeyList::payload_of);
-        let list = match signed {
-            Some(list) => list,
-            None => unsigned(keys.values(), self.clock.now())?,
+        let (list, jws) = match jws.and_then(|jws| Some((SealingKeyList::payload_of(&jws)?, jws))) {
+            Some((list, jws)) if is_ours(&list, &keys, now) => (list, Some(jws)),
+            Some(_) => {
+                // Whoever can write the store must not choose what clients seal to.
+                tracing::error!(event = "sealing_list_refused", "the signed list has keys that are not ours");
+                (unsigned(keys.values(), now)?, None)
+            }
+            None => (unsigned(keys.values(), now)?, None),
         };
         let known = Arc::new(Known { keys, list, jws });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
@@ -247,7 +261,8 @@ impl SealingKeys {
     async fn open_if_it_can_be(&self, stored: StoredSealingKey) -> Result<Option<LiveKey>, SealingError> {
         let kid = stored.kid().to_owned();
         match self.open(stored).await {
-            Err(error @ (SealingError::Root(RootError::Refused) | SealingError::Unreadable(_))) => {
+            Err(SealingError::Root(error)) if !error.is_about_bytes() => Err(error.into()),
+            Err(error @ (SealingError::Root(_) | SealingError::Unreadable(_))) => {
                 tracing::error!(event = "sealing_key_unreadable", kid, %error);
                 Ok(None)
             }
@@ -265,6 +280,13 @@ impl SealingKeys {
         }
         Ok(LiveKey { stored, key })
     }
+}
+
+/// Whether every key of a list that has not ended is one that we can open with, as it stands there.
+fn is_ours(list: &SealingKeyList, keys: &HashMap<String, Arc<LiveKey>>, now: Timestamp) -> bool {
+    list.keys.iter().filter(|key| now < key.not_after).all(|key| {
+        keys.get(&key.kid).is_some_and(|ours| published(&ours.stored).is_ok_and(|ours| ours == *key))
+    })
 }
 
 /// What is published without a signature: the keys whose time has come, newest first.

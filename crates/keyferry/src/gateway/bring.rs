@@ -53,7 +53,15 @@ impl Gateway {
         Ok(Presented { token: offered.token, key, claim })
     }
 
-    /// Counts the use of a sealed key, just before the request is admitted.
+    /// Refuses a sealed key that was used up, before anything of the tenant's is used for it.
+    pub(super) async fn look(&self, presented: &Presented) -> Result<(), Problem> {
+        match (&presented.claim, &self.unsealing) {
+            (Some(claim), Some(unsealing)) => Ok(unsealing.look(claim).await?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts the use of a sealed key, of a request that was admitted.
     pub(super) async fn claim(&self, presented: &Presented) -> Result<(), Problem> {
         match (&presented.claim, &self.unsealing) {
             (Some(claim), Some(unsealing)) => Ok(unsealing.claim(claim).await?),

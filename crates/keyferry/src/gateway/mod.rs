@@ -194,8 +194,12 @@ impl Gateway {
         let (parts, incoming, secrets) = request.into_parts();
         let offered = slots::read(secrets, provider, &self.policy)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
-        let Authenticated { caller, .. } =
+        let Authenticated { caller, view } =
             self.authenticator.authenticate(&self.views, &offered.token).await?;
+        // Where it is off, nothing is opened, and nothing is said about what would open.
+        view.tenant
+            .gate(self.policy.enabled)
+            .map_err(|denial| Problem::new(denial.code(), denial.to_string()))?;
         forward::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
         // Before the body: a long upload must not make a sealed key stale.
@@ -204,8 +208,9 @@ impl Gateway {
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
         let model = model(&target, &body)?;
         let permit = self.recorder.reserve()?;
-        self.claim(&presented).await?;
+        self.look(&presented).await?;
         let admitted = self.admit(&passage, &presented, model, &body).await?;
+        self.claim(&presented).await?;
         let mut settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
         let key = match self.unseal(&passage, presented, &admitted.admission.key).await {
             Ok(key) => key,

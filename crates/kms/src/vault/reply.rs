@@ -122,6 +122,9 @@ fn judged(answer: &Answer, asked: Asked) -> Result<(), RootError> {
         200 => Ok(()),
         400 if asked == Asked::AboutToken => denied("the token cannot be renewed"),
         400 => match OperatorsFault::named_in(answer.body.expose()) {
+            Some(fault @ OperatorsFault::TooOld) if asked == Asked::ToDecrypt => {
+                Err(RootError::Outdated(fault.words()))
+            }
             Some(fault) => denied(fault.words()),
             None if asked == Asked::ToDecrypt => Err(RootError::Refused),
             None => denied("it does not encrypt with this Transit key: is its type aes256-gcm96?"),

@@ -41,6 +41,12 @@ CREATE TABLE seal_claims (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX seal_claims_to_forget ON seal_claims (until);
 
+-- Up to which end uses were forgotten.
+CREATE TABLE seal_floor (
+    one   INTEGER PRIMARY KEY CHECK (one = 1),
+    until INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE tenants (
     id               TEXT PRIMARY KEY,
     name             TEXT NOT NULL,

@@ -36,7 +36,7 @@ use keyferry_core::{
         UsageRow,
     },
     record::UsageRecord,
-    sealing::{SealClaim, StoredSealingKey},
+    sealing::{SealClaim, SealUse, StoredSealingKey},
     tenant::{Tenant, TenantChange},
     time::Timestamp,
     token::Token,
@@ -264,6 +264,9 @@ impl Store for SqliteStore {
         self.shred(keks > 0).await;
         Ok(keks)
     }
+    async fn versions_without_kek(&self) -> Result<u64, StoreError> {
+        self.versions_lost().await
+    }
     async fn kek_uses(&self) -> Result<Vec<KekUse>, StoreError> {
         self.kek_used().await
     }
@@ -284,18 +287,21 @@ impl Store for SqliteStore {
     async fn create_sealing_key(
         &self,
         key: &StoredSealingKey,
-        unless_after: Option<Timestamp>,
+        unless_between: Option<(Timestamp, Timestamp)>,
         audit: AuditDraft,
     ) -> Result<bool, StoreError> {
-        self.sealing_create(key, unless_after, audit).await
+        self.sealing_create(key, unless_between, audit).await
     }
     async fn destroy_sealing_keys(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         let keys = self.sealing_destroy(ended_before, now).await?;
         self.shred(keys > 0).await;
         Ok(keys)
     }
-    async fn claim_seal(&self, claim: &SealClaim) -> Result<bool, StoreError> {
+    async fn claim_seal(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
         self.seal_claim(claim).await
+    }
+    async fn look_at_seal(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
+        self.seal_look(claim).await
     }
     async fn forget_seals(&self, now: Timestamp) -> Result<(), StoreError> {
         self.seals_forget(now).await

@@ -3,10 +3,10 @@
 use keyferry_core::{
     audit::AuditDraft,
     port::store::StoreError,
-    sealing::{SealClaim, StoredSealingKey},
+    sealing::{SealClaim, SealUse, StoredSealingKey},
     time::Timestamp,
 };
-use sqlx::sqlite::SqliteRow;
+use sqlx::{Sqlite, sqlite::SqliteRow};
 
 use super::{SqliteStore, audit::append, away, rows::Reader, wrapped};
 
@@ -26,21 +26,23 @@ impl SqliteStore {
     pub(super) async fn sealing_create(
         &self,
         key: &StoredSealingKey,
-        unless_after: Option<Timestamp>,
+        unless_between: Option<(Timestamp, Timestamp)>,
         audit: AuditDraft,
     ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
         let done = sqlx::query(
             "INSERT INTO sealing_keys (kid, kem, public_key, not_before, not_after)
              SELECT ?1, ?2, ?3, ?4, ?5
-             WHERE NOT EXISTS (SELECT 1 FROM sealing_keys WHERE kem = ?2 AND not_before > ?6)",
+             WHERE NOT EXISTS (SELECT 1 FROM sealing_keys WHERE kem = ?2
+                               AND not_before > ?6 AND not_before <= ?7)",
         )
         .bind(key.kid())
         .bind(key.kem)
         .bind(&key.public_key)
         .bind(key.not_before.millis())
         .bind(key.not_after.millis())
-        .bind(unless_after.map_or(i64::MAX, Timestamp::millis))
+        .bind(unless_between.map_or(i64::MAX, |(after, _)| after.millis()))
+        .bind(unless_between.map_or(i64::MAX, |(_, until)| until.millis()))
         .execute(&mut *tx)
         .await
         .map_err(away)?;
@@ -89,22 +91,27 @@ impl SqliteStore {
         Ok(gone.len() as u64)
     }
 
-    pub(super) async fn seal_claim(&self, claim: &SealClaim) -> Result<bool, StoreError> {
+    pub(super) async fn seal_claim(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
         let mut tx = self.write().await?;
-        let used = sqlx::query(
-            "INSERT INTO seal_claims (key, owner, uses, until) VALUES (?1, ?2, 1, ?3)
-             ON CONFLICT (key) DO UPDATE SET uses = uses + 1 WHERE owner = ?2 AND uses < ?4
-             RETURNING uses",
-        )
-        .bind(&claim.key[..])
-        .bind(&claim.owner[..])
-        .bind(claim.until.millis())
-        .bind(claim.max_uses)
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(away)?;
+        let state = state(&mut *tx, claim).await?;
+        if state == SealUse::Allowed {
+            sqlx::query(
+                "INSERT INTO seal_claims (key, owner, uses, until) VALUES (?, ?, 1, ?)
+                 ON CONFLICT (key) DO UPDATE SET uses = uses + 1",
+            )
+            .bind(&claim.key[..])
+            .bind(&claim.owner[..])
+            .bind(claim.until.millis())
+            .execute(&mut *tx)
+            .await
+            .map_err(away)?;
+        }
         tx.commit().await.map_err(away)?;
-        Ok(used.is_some())
+        Ok(state)
+    }
+
+    pub(super) async fn seal_look(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
+        state(&self.readers, claim).await
     }
 
     pub(super) async fn seals_forget(&self, now: Timestamp) -> Result<(), StoreError> {
@@ -117,6 +124,15 @@ impl SqliteStore {
             return Ok(());
         }
         let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO seal_floor (one, until)
+             SELECT 1, max(until) FROM seal_claims WHERE until < ?1 HAVING max(until) IS NOT NULL
+             ON CONFLICT (one) DO UPDATE SET until = max(seal_floor.until, excluded.until)",
+        )
+        .bind(now.millis())
+        .execute(&mut *tx)
+        .await
+        .map_err(away)?;
         sqlx::query("DELETE FROM seal_claims WHERE until < ?")
             .bind(now.millis())
             .execute(&mut *tx)
@@ -124,6 +140,32 @@ impl SqliteStore {
             .map_err(away)?;
         tx.commit().await.map_err(away)
     }
+}
+
+/// Whether a sealed key may be used, as the store stands.
+async fn state<'c>(
+    connection: impl sqlx::Executor<'c, Database = Sqlite>,
+    claim: &SealClaim,
+) -> Result<SealUse, StoreError> {
+    let row = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM sealing_keys WHERE kid = ?1) AS there,
+         EXISTS (SELECT 1 FROM seal_claims WHERE key = ?2 AND (owner <> ?3 OR uses >= ?4))
+         OR ?5 <= coalesce((SELECT until FROM seal_floor), -1) AS used",
+    )
+    .bind(&claim.kid)
+    .bind(&claim.key[..])
+    .bind(&claim.owner[..])
+    .bind(claim.max_uses)
+    .bind(claim.until.millis())
+    .fetch_one(connection)
+    .await
+    .map_err(away)?;
+    let row = Reader { table: "seal_claims", row: &row };
+    Ok(match (row.get("there")?, row.get("used")?) {
+        (false, _) => SealUse::KeyGone,
+        (true, true) => SealUse::UsedUp,
+        (true, false) => SealUse::Allowed,
+    })
 }
 
 fn read(row: &SqliteRow) -> Result<StoredSealingKey, StoreError> {

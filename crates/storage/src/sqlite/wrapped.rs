@@ -151,6 +151,20 @@ impl SqliteStore {
         rows.iter().map(read).collect()
     }
 
+    pub(super) async fn versions_lost(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query(
+            "SELECT count(*) AS lost FROM credential_versions v
+             LEFT JOIN credentials c ON c.id = v.credential_id
+             LEFT JOIN wrapped_keys k
+             ON k.purpose = 'tenant-kek' AND k.owner = c.tenant_id AND k.id = v.kek_id
+             WHERE k.id IS NULL",
+        )
+        .fetch_one(&self.reports)
+        .await
+        .map_err(away)?;
+        Reader { table: "credential_versions", row: &row }.count("lost")
+    }
+
     pub(super) async fn versions_misplaced(
         &self,
         after: Option<(&CredentialId, u32)>,

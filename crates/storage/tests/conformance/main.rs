@@ -52,6 +52,8 @@ against_store!(
     keks::a_key_is_rewrapped_if_it_is_still_the_one,
     sealing::sealing_keys_follow_each_other,
     sealing::a_sealed_key_is_good_so_often_and_for_one_caller,
+    sealing::what_was_forgotten_is_not_allowed_again_when_the_clock_goes_back,
+    sealing::nothing_is_good_that_was_sealed_to_a_destroyed_key,
     sealing::a_hundred_uses_at_once_of_one_are_one,
     tokens::a_token_lives_from_issue_to_revocation,
     issuers::an_issuer_comes_and_goes,
