@@ -99,6 +99,9 @@ fn pkcs11(config: &Pkcs11Config) -> String {
     )
 }
 
+/// For tests that ask as fast as they can.
+const WITHOUT_LIMITS: &str = "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}\nbyok: {daily_quota: 100000000}";
+
 /// A gateway whose root is a key on the small Transit server.
 struct OnTransit {
     server: Transit,
@@ -113,7 +116,7 @@ impl OnTransit {
         let bench = Bench::small(&server, "transit").await;
         let provider = Provider::right().await;
         let options = Options::to(&provider).quiet().yaml(&kms(&vault(&bench.config), more));
-        let gateway = Gateway::start(options).await;
+        let gateway = Gateway::start(options.yaml(WITHOUT_LIMITS)).await;
         Self { server, bench, provider, gateway }
     }
 

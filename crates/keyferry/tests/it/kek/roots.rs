@@ -12,7 +12,7 @@ use keyferry_kms::AwsConfig;
 use keyferry_kms_testing::{Bench, Moto, OpenBao, softhsm::on_a_token, transit::Transit};
 use serde_json::json;
 
-use super::{aws, kek_json, kms, pkcs11, store_many, vault};
+use super::{WITHOUT_LIMITS, aws, kek_json, kms, pkcs11, store_many, vault};
 use crate::harness::{Gateway, Options, Provider, Tenant, a_key};
 
 /// Stored keys that are moved under traffic.
@@ -45,9 +45,7 @@ fn traffic(
 async fn moves_ten_thousand_keys_under_traffic(kms: &str, env: &[(&str, &str)]) {
     let provider = Provider::right().await;
     let options = env.iter().fold(Options::to(&provider), |options, (name, value)| options.env(name, value));
-    let options = options.quiet().yaml(kms).yaml(
-        "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}\nbyok: {daily_quota: 100000000}",
-    );
+    let options = options.quiet().yaml(kms).yaml(WITHOUT_LIMITS);
     let gateway = Arc::new(Gateway::start(options).await);
     let mut tenants = Vec::new();
     for _ in 0..4 {
