@@ -42,9 +42,9 @@ const SYSTEM: [&str; 20] = [
 pub struct Grants {
     /// Files and folders that may be read, beside what the system's libraries need.
     pub read: Vec<PathBuf>,
-    /// Files are not restricted: a hardware module opens devices, sockets and files that only its maker
-    /// knows.
-    pub any_file: bool,
+    /// A hardware module is loaded, which opens devices, files, sockets and connections that only its
+    /// maker knows: none of these is restricted.
+    pub module: bool,
     /// Folders in which files may be made, read, written and removed.
     pub write: Vec<PathBuf>,
     /// Folders in which Unix sockets may be made and removed.
@@ -95,7 +95,7 @@ impl Grants {
                 self.add_aws_credentials();
                 self.connect.extend(aws.endpoint.as_deref().and_then(keyferry_kms::port_of));
             }
-            RootConfig::Pkcs11(_) => self.any_file = true,
+            RootConfig::Pkcs11(_) => self.module = true,
         }
     }
 
