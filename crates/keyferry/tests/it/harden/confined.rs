@@ -54,8 +54,10 @@ fn files_that_are_not_granted_cannot_be_opened() {
         fs::write(path, "text").expect("a file");
     }
     std::os::unix::fs::symlink(&outside, granted.path().join("link")).expect("a link");
+    let linked = granted.path().join("linked");
+    std::os::unix::fs::symlink(&named, &linked).expect("a link");
     let grants =
-        Grants { read: vec![named.clone()], write: vec![granted.path().to_owned()], ..Grants::default() };
+        Grants { read: vec![linked.clone()], write: vec![granted.path().to_owned()], ..Grants::default() };
     confined(&grants, |confinement| {
         if !holds(confinement.landlock.files) {
             return;
@@ -64,7 +66,8 @@ fn files_that_are_not_granted_cannot_be_opened() {
         fs::write(granted.path().join("new"), "text").expect("granted");
         fs::rename(granted.path().join("new"), granted.path().join("newer")).expect("granted");
         fs::remove_file(granted.path().join("newer")).expect("granted");
-        assert_eq!(fs::read_to_string(&named).expect("granted"), "text");
+        assert_eq!(fs::read_to_string(&linked).expect("granted"), "text");
+        assert_eq!(fs::read_to_string(&named).expect("granted by a link to it"), "text");
         assert!(is(fs::write(&named, "other"), Errno::ACCESS), "to read is not to write");
         for path in
             [&outside, &granted.path().join("link"), Path::new("/etc/passwd"), Path::new("/proc/1/status")]
@@ -113,9 +116,6 @@ fn ports_that_are_not_granted_cannot_be_reached_or_bound() {
     confined(&Grants::default(), |_| bind(0).expect("any, because none was named"));
 }
 
-#[test]
-fn nothing_is_run_and_nobody_is_looked_into() {
-    let mut other = Command::new("sleep").arg("60").spawn().expect("it starts");
 /// A network HSM is behind a port that only its client library knows, or behind a daemon's socket.
 #[test]
 fn a_hardware_module_connects_to_and_opens_what_only_its_maker_knows() {
@@ -155,6 +155,9 @@ fn a_hardware_module_connects_to_and_opens_what_only_its_maker_knows() {
     }
 }
 
+#[test]
+fn nothing_is_run_and_nobody_is_looked_into() {
+    let mut other = Command::new("sleep").arg("60").spawn().expect("it starts");
     let pid = other.id().cast_signed();
     let calls = confined(&Grants::default(), |confinement| {
         assert_eq!(confinement.filter, Filter::Holds);
