@@ -119,6 +119,12 @@ async fn an_operator_signs_the_keys_of_a_week_and_clients_check_it() {
 }
 
 #[tokio::test]
+async fn clients_may_keep_the_list_for_as_long_as_a_gateway_does() {
+    let scene = Scene::start("").await;
+    assert_eq!(scene.sealing_keys().await.header("cache-control"), "max-age=30");
+}
+
+#[tokio::test]
 async fn a_rotation_makes_new_keys_and_can_destroy_the_old_ones() {
     let scene = Scene::start("").await;
     let newest = async || scene.published().await.keys[0].kid.clone();
