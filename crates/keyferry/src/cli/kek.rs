@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{ConfigFile, output, runtime, store};
 use crate::{
     config::{self, Config},
-    custody::{Ground, Progress, for_rewrap},
+    custody::{Keyring, Outline, Progress, for_rewrap},
 };
 
 /// Look at, replace and move to the keys that wrap the stored keys.
@@ -103,9 +103,8 @@ struct Status {
 }
 
 async fn status(config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let (ground, _) = store::open(config).await?;
-    let uses = ground.store.kek_uses().await?;
-    let status = sum(&ground, &uses, &roots_of_keys(&*ground.store).await?);
+    let Outline { keyring, store } = store::look(config).await?;
+    let status = sum(&keyring, &store.kek_uses().await?, &roots_of_keys(&*store).await?);
     if as_json {
         output::json(&serde_json::to_value(&status)?);
         return Ok(());
@@ -136,9 +135,9 @@ async fn roots_of_keys(store: &dyn Store) -> Result<Vec<String>, StoreError> {
     }
 }
 
-fn sum(ground: &Ground, uses: &[KekUse], keys: &[String]) -> Status {
-    let primary = ground.keyring.primary().id();
-    let roots = ground.keyring.roots().map(|root| RootStatus {
+fn sum(keyring: &Keyring, uses: &[KekUse], keys: &[String]) -> Status {
+    let primary = keyring.primary().id();
+    let roots = keyring.roots().map(|root| RootStatus {
         id: root.id().to_owned(),
         primary: root.id() == primary,
         keks: uses.iter().filter(|kek| kek.root == root.id()).count(),
