@@ -106,6 +106,31 @@ pub fn port_of(address: &str) -> Option<u16> {
     Some(authority.port_u16().unwrap_or(if secure { 443 } else { 80 }))
 }
 
+/// Judges an address, and opens no file.
+pub(crate) fn judge(address: &str) -> Result<(), EndpointError> {
+    Judged::new(address, |ip| ip.is_loopback()).map(drop)
+}
+
+/// The parts of an address that may be called.
+struct Judged {
+    secure: bool,
+    authority: Authority,
+    host: String,
+    name: ServerName<'static>,
+}
+
+impl Judged {
+    fn new(address: &str, is_local: fn(IpAddr) -> bool) -> Result<Self, EndpointError> {
+        let (secure, authority) = taken_apart(address).ok_or(EndpointError::Address)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host.clone()).map_err(|_| EndpointError::Address)?;
+        if !secure && host != "localhost" && !host.parse().is_ok_and(is_local) {
+            return Err(EndpointError::Plaintext);
+        }
+        Ok(Self { secure, authority, host, name })
+    }
+}
+
 impl Endpoint {
     /// Judges an address; `ca` is the only authority to trust, without it the public ones are.
     pub(crate) fn new(address: &str, ca: Option<&Path>) -> Result<Self, EndpointError> {
@@ -123,17 +148,9 @@ impl Endpoint {
         ca: Option<&Path>,
         is_local: fn(IpAddr) -> bool,
     ) -> Result<Self, EndpointError> {
-        let (secure, authority) = taken_apart(address).ok_or(EndpointError::Address)?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host.clone()).map_err(|_| EndpointError::Address)?;
+        let Judged { secure, authority, host, name } = Judged::new(address, is_local)?;
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let tls = if secure {
-            Some(Tls { connector: connector(ca)?, name })
-        } else if host == "localhost" || host.parse().is_ok_and(is_local) {
-            None
-        } else {
-            return Err(EndpointError::Plaintext);
-        };
+        let tls = if secure { Some(Tls { connector: connector(ca)?, name }) } else { None };
         Ok(Self { authority, host, port, tls, is_local })
     }
 

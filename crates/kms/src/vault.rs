@@ -76,6 +76,12 @@ pub struct Vault {
 }
 
 impl Vault {
+    /// Judges what stands in the configuration, without opening the files that it names.
+    pub fn judge(config: &VaultConfig) -> Result<(), VaultConfigError> {
+        Place::new(config)?;
+        Ok(endpoint::judge(&config.address)?)
+    }
+
     /// Judges the configuration and reads the token. The server is not asked.
     pub fn new(config: &VaultConfig, entropy: Arc<dyn Entropy>) -> Result<Self, VaultConfigError> {
         let place = Place::new(config)?;

@@ -17,6 +17,9 @@ struct Question<'a> {
     provider: &'a str,
 }
 
+/// The headers of other ways to bring a key.
+const OTHER_WAYS: [&str; 4] = ["x-byok-keys", "x-encrypted-key", "x-session-key", "x-sealed-key"];
+
 pub(super) async fn test(mut context: Context, body: Json) -> Answer<Body<Value>> {
     let tenant = match &context.actor {
         Actor::Operator => None,
@@ -43,6 +46,11 @@ pub(super) async fn test(mut context: Context, body: Json) -> Answer<Body<Value>
         .secrets
         .take("x-byok-key")?
         .ok_or_else(|| Failure::invalid("The header X-BYOK-Key is missing."))?;
+    for name in OTHER_WAYS {
+        if context.secrets.take(name)?.is_some() {
+            return Err(Failure::invalid("The request brings keys in two ways. Use X-BYOK-Key alone."));
+        }
+    }
     let tested = context.state.key_test.carried(&context.actor_name(), tenant, provider, key).await?;
     let detail = json!({"provider": provider.id, "status": tested.status});
     let audit = context.audit("key.tested", tenant, provider.id.as_str(), detail);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::{Json as Body, extract::State};
+use axum::{Json as Body, extract::State, response::AppendHeaders};
+use http::header::{CACHE_CONTROL, HeaderName};
 use keyferry_core::code::Code;
 use serde_json::{Value, json};
 
@@ -11,7 +12,12 @@ use super::{
     problem::{Answer, Failure},
 };
 
-pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Answer<Body<Value>> {
+/// As long as a gateway itself may take to see what was published elsewhere.
+const KEPT_FOR: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "max-age=30")];
+
+pub(super) async fn list(
+    State(state): State<Arc<AdminState>>,
+) -> Answer<(AppendHeaders<[(HeaderName, &'static str); 1]>, Body<Value>)> {
     let Some(unsealing) = &state.unsealing else {
         return Err(Failure::new(Code::Disabled, "Sealed keys are not accepted by this gateway."));
     };
@@ -20,5 +26,5 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Answer<Body<Va
     if let Some(jws) = &known.jws {
         shown["jws"] = json!(jws);
     }
-    Ok(Body(shown))
+    Ok((AppendHeaders(KEPT_FOR), Body(shown)))
 }

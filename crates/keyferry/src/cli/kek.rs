@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{ConfigFile, output, runtime, store};
 use crate::{
     config::{self, Config},
-    custody::{Ground, KekError, Progress, TenantKeks, for_rewrap},
+    custody::{KekError, Keyring, Outline, Progress, TenantKeks, for_rewrap},
 };
 
 /// Look at, replace and move to the keys that wrap the stored keys.
@@ -105,10 +105,9 @@ struct Status {
 }
 
 async fn status(config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let (ground, _) = store::open(config).await?;
-    let uses = ground.store.kek_uses().await?;
-    let lost = ground.store.versions_without_kek().await?;
-    let status = sum(&ground, &uses, &roots_of_keys(&*ground.store).await?, lost);
+    let Outline { keyring, store } = store::look(config).await?;
+    let (uses, lost) = (store.kek_uses().await?, store.versions_without_kek().await?);
+    let status = sum(&keyring, &uses, &roots_of_keys(&*store).await?, lost);
     if as_json {
         output::json(&serde_json::to_value(&status)?);
         return Ok(());
@@ -146,9 +145,9 @@ async fn roots_of_keys(store: &dyn Store) -> Result<Vec<String>, StoreError> {
     }
 }
 
-fn sum(ground: &Ground, uses: &[KekUse], keys: &[String], versions_without_kek: u64) -> Status {
-    let primary = ground.keyring.primary().id();
-    let roots = ground.keyring.roots().map(|root| RootStatus {
+fn sum(keyring: &Keyring, uses: &[KekUse], keys: &[String], versions_without_kek: u64) -> Status {
+    let primary = keyring.primary().id();
+    let roots = keyring.roots().map(|root| RootStatus {
         id: root.id().to_owned(),
         primary: root.id() == primary,
         keks: uses.iter().filter(|kek| kek.root == root.id()).count(),

@@ -60,7 +60,7 @@ pub(super) enum Command {
         #[command(flatten)]
         config: ConfigFile,
         /// The operator's public key (PEM) that the signature must fit.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
         signed_by: Option<PathBuf>,
         /// Go back to an unsigned list, whose keys the gateway makes by itself.
         #[arg(long, conflicts_with_all = ["signed_by", "jws"])]
@@ -81,8 +81,9 @@ impl Command {
                 with_keys(&config, async move |keys, clock| rotate(&keys, &*clock, destroy_old).await)
             }
             Self::Sign { signing_key, list } => sign(&signing_key, list.as_deref()),
-            Self::Publish { config, signed_by, unsigned, jws } => {
-                let jws = if unsigned { None } else { Some(signed(signed_by.as_deref(), jws.as_deref())?) };
+            // Without the operator's key it is `--unsigned`.
+            Self::Publish { config, signed_by, unsigned: _, jws } => {
+                let jws = signed_by.map(|key| signed(&key, jws.as_deref())).transpose()?;
                 with_keys(&config, async move |keys, _| publish(&keys, jws.as_deref()).await)
             }
         }
@@ -155,12 +156,10 @@ fn sign(signing_key: &Path, list: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A signed list, and whether its signature holds.
-fn signed(signed_by: Option<&Path>, jws: Option<&Path>) -> anyhow::Result<String> {
+/// A list that the operator has signed.
+fn signed(signed_by: &Path, jws: Option<&Path>) -> anyhow::Result<String> {
     let jws = text(jws)?.trim().to_owned();
-    if let Some(path) = signed_by {
-        SealingKeyList::verify(&jws, &operator(path)?)?;
-    }
+    SealingKeyList::verify(&jws, &operator(signed_by)?)?;
     Ok(jws)
 }
 

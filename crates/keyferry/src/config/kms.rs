@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use keyferry_kms::{AwsConfig, Pkcs11Config, VaultConfig};
+use keyferry_kms::{AwsConfig, Pkcs11Config, VaultConfig, aws::Aws, vault::Vault};
 
 use super::{
     ConfigError,
@@ -87,7 +87,7 @@ fn root(written: &file::Kms, at: &str, default_secret: Option<PathBuf>) -> Resul
     only_fields_of_the_kind(written, at)?;
     let text = |value: &Option<String>, name| required(value.as_ref(), at, name);
     let path = |value: &Option<PathBuf>, name| required(value.as_ref(), at, name);
-    Ok(match written.kind {
+    let root = match written.kind {
         KmsKind::Local => RootConfig::Local(match (&written.master_secret_file, default_secret) {
             (Some(file), _) => MasterSecret::File(file.clone()),
             (None, Some(default)) => MasterSecret::Default(default),
@@ -113,7 +113,22 @@ fn root(written: &file::Kms, at: &str, default_secret: Option<PathBuf>) -> Resul
             key_label: text(&written.key_label, "key_label")?,
             pin_file: path(&written.pin_file, "pin_file")?,
         }),
-    })
+    };
+    judge(&root, at)?;
+    Ok(root)
+}
+
+/// What the backends refuse, by their own rules, before a file is opened.
+fn judge(root: &RootConfig, at: &str) -> Result<(), ConfigError> {
+    match root {
+        RootConfig::Vault(vault) => {
+            Vault::judge(vault).map_err(|error| ConfigError::at(format!("{at}.{}", error.field()), error))
+        }
+        RootConfig::Aws(aws) => {
+            Aws::judge(aws).map_err(|error| ConfigError::at(format!("{at}.{}", error.field()), error))
+        }
+        RootConfig::Local(_) | RootConfig::Pkcs11(_) => Ok(()),
+    }
 }
 
 /// A field of another kind would be silently without effect.

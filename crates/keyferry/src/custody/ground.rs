@@ -80,6 +80,28 @@ impl Ground {
     }
 }
 
+/// What there is, for who only looks: the names of the roots, and the rows. No root is asked, and nothing
+/// can be written to the audit log.
+pub struct Outline {
+    /// The roots.
+    pub keyring: Keyring,
+    /// Where wrapped keys are.
+    pub store: Arc<dyn Store>,
+}
+
+impl Outline {
+    /// Opens roots and store, and no key.
+    pub async fn open(
+        kms: &Kms,
+        database: &Path,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, GroundError> {
+        let (keyring, _) = open_roots(kms, database, Making::Forbidden, &clock, &entropy)?;
+        Ok(Self { keyring, store: Arc::new(SqliteStore::open(database).await?) })
+    }
+}
+
 /// The ground, and what came up while it was opened.
 pub struct Opened {
     /// The ground.

@@ -24,7 +24,7 @@ mod vault;
 
 use std::sync::Arc;
 
-pub use ground::{Ground, GroundError, Opened as OpenedGround};
+pub use ground::{Ground, GroundError, Opened as OpenedGround, Outline};
 pub use guarded::Guarded;
 pub use keks::{KekError, TenantKeks};
 use keyferry_core::token;

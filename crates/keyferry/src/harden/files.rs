@@ -42,40 +42,54 @@ impl Extent {
 /// What Landlock holds the process to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Landlock {
-    /// The kernel's version of it; 0 without any.
+    /// The kernel's version of it; 0 if it has none, or none was used.
     pub abi: i32,
     /// Files.
     pub files: Extent,
     /// TCP ports.
     pub ports: Extent,
+    /// Files and connections were left free, for a hardware module.
+    pub freed: bool,
 }
 
 /// Restricts the calling thread, and those it starts.
 pub(super) fn restrict(grants: &Grants) -> Result<Landlock, RulesetError> {
-    let mut ruleset =
-        Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessNet::ConnectTcp)?;
-    if !grants.any_file {
-        ruleset = ruleset.handle_access(AccessFs::from_all(TRIED))?;
+    let freed = grants.module;
+    if freed && grants.bind.is_none() {
+        // Nothing is left to restrict, and the kernel takes no empty ruleset.
+        return Ok(Landlock { abi: 0, files: Extent::None, ports: Extent::None, freed });
+    }
+    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+    if !freed {
+        ruleset = ruleset
+            .handle_access(AccessFs::from_all(TRIED))?
+            .handle_access(AccessNet::ConnectTcp)?
+            .scope(Scope::from_all(TRIED))?;
     }
     if grants.bind.is_some() {
         ruleset = ruleset.handle_access(AccessNet::BindTcp)?;
     }
-    let mut ruleset = ruleset.scope(Scope::from_all(TRIED))?.create()?;
-    if !grants.any_file {
+    let mut ruleset = ruleset.create()?;
+    if !freed {
         ruleset = allow_files(ruleset, grants)?;
-    }
-    for port in &grants.connect {
-        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        for port in &grants.connect {
+            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
     }
     for port in grants.bind.iter().flatten() {
         ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
     }
     let status = ruleset.restrict_self()?;
-    let mut holds = extent(&status.ruleset, status.landlock);
-    if grants.any_file {
-        holds.files = Extent::None;
+    let holds = extent(&status.ruleset, status.landlock);
+    Ok(if freed { holds.with_a_module() } else { holds })
+}
+
+impl Landlock {
+    /// What is left of it: the ports that may be bound.
+    fn with_a_module(self) -> Self {
+        let ports = if self.ports == Extent::None { Extent::None } else { Extent::Part };
+        Self { files: Extent::None, ports, freed: true, ..self }
     }
-    Ok(holds)
 }
 
 fn allow_files(mut ruleset: RulesetCreated, grants: &Grants) -> Result<RulesetCreated, RulesetError> {
@@ -110,7 +124,7 @@ fn allow(
 
 fn extent(ruleset: &RulesetStatus, landlock: LandlockStatus) -> Landlock {
     let LandlockStatus::Available { effective_abi, kernel_abi } = landlock else {
-        return Landlock { abi: 0, files: Extent::None, ports: Extent::None };
+        return Landlock { abi: 0, files: Extent::None, ports: Extent::None, freed: false };
     };
     let files = match ruleset {
         RulesetStatus::FullyEnforced => Extent::Whole,
@@ -118,5 +132,5 @@ fn extent(ruleset: &RulesetStatus, landlock: LandlockStatus) -> Landlock {
         RulesetStatus::NotEnforced => Extent::None,
     };
     let ports = if effective_abi < WITH_PORTS { Extent::None } else { Extent::Whole };
-    Landlock { abi: kernel_abi.unwrap_or(effective_abi as i32), files, ports }
+    Landlock { abi: kernel_abi.unwrap_or(effective_abi as i32), files, ports, freed: false }
 }

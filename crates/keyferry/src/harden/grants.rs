@@ -42,9 +42,9 @@ const SYSTEM: [&str; 20] = [
 pub struct Grants {
     /// Files and folders that may be read, beside what the system's libraries need.
     pub read: Vec<PathBuf>,
-    /// Files are not restricted: a hardware module opens devices, sockets and files that only its maker
-    /// knows.
-    pub any_file: bool,
+    /// A hardware module is loaded, which opens devices, files, sockets and connections that only its
+    /// maker knows: none of these is restricted.
+    pub module: bool,
     /// Folders in which files may be made, read, written and removed.
     pub write: Vec<PathBuf>,
     /// Folders in which Unix sockets may be made and removed.
@@ -60,9 +60,9 @@ impl Grants {
     /// after the configuration was read: each new setting with a path or a port belongs here.
     pub fn of_gateway(config: &Config) -> Self {
         let mut grants = Self { bind: bound(config), ..Self::default() };
-        grants.write.extend([config.data_dir.clone(), folder(&config.database)]);
+        grants.write.push(config.data_dir.clone());
         // SQLite keeps its log beside the file that a link leads to.
-        grants.write.extend(std::fs::canonicalize(&config.database).ok().map(|database| folder(&database)));
+        grants.write.extend(folders(&config.database));
         for root in config.kms.roots() {
             grants.add_root(root);
         }
@@ -81,12 +81,13 @@ impl Grants {
         grants
     }
 
-    /// What a root needs. A file that is replaced by another one of its name is allowed by its folder.
+    /// What a root needs. A file that is replaced by another one of its name is allowed by its folder, and
+    /// by that of the file which it is a link to. A file that is allowed itself may be a link.
     fn add_root(&mut self, root: &RootConfig) {
         match root {
             RootConfig::Local(secret) => self.read.push(secret.path().clone()),
             RootConfig::Vault(vault) => {
-                self.read.push(folder(&vault.token_file));
+                self.read.extend(folders(&vault.token_file));
                 self.read.extend(vault.ca.clone());
                 self.connect.extend(keyferry_kms::port_of(&vault.address));
             }
@@ -95,7 +96,7 @@ impl Grants {
                 self.add_aws_credentials();
                 self.connect.extend(aws.endpoint.as_deref().and_then(keyferry_kms::port_of));
             }
-            RootConfig::Pkcs11(_) => self.any_file = true,
+            RootConfig::Pkcs11(_) => self.module = true,
         }
     }
 
@@ -103,9 +104,10 @@ impl Grants {
     fn add_aws_credentials(&mut self) {
         let path = |name| std::env::var_os(name).map(PathBuf::from);
         let files = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
-        self.read.extend(files.into_iter().filter_map(path).map(|file| folder(&file)));
-        self.read.extend(path("AWS_SHARED_CREDENTIALS_FILE").map(|file| folder(&file)));
-        self.read.extend(path("HOME").map(|home| home.join(".aws")));
+        self.read.extend(files.into_iter().filter_map(path).flat_map(|file| folders(&file)));
+        let shared = path("AWS_SHARED_CREDENTIALS_FILE");
+        let usual = path("HOME").map(|home| home.join(".aws/credentials"));
+        self.read.extend(shared.into_iter().chain(usual).flat_map(|file| folders(&file)));
         let endpoint = std::env::var("AWS_CONTAINER_CREDENTIALS_FULL_URI").ok();
         self.connect.extend([80]);
         self.connect.extend(endpoint.and_then(|url| url.parse::<http::Uri>().ok()?.port_u16()));
@@ -136,6 +138,12 @@ fn bound(config: &Config) -> Option<BTreeSet<u16>> {
     });
     let ports: BTreeSet<u16> = ports.collect();
     (!ports.contains(&0)).then_some(ports)
+}
+
+/// The folder of a file, and of the file that it is a link to.
+fn folders(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let target = std::fs::canonicalize(path).ok().map(|target| folder(&target));
+    std::iter::once(folder(path)).chain(target)
 }
 
 /// The folder of a file.

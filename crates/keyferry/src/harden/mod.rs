@@ -96,13 +96,18 @@ impl Confinement {
                 syscalls = filter.name()
             );
         } else {
+            let why = if landlock.freed {
+                "files and connections are free: only its maker knows what the hardware module opens"
+            } else {
+                "this kernel cannot hold the process to what it needs: `keyferry doctor` says more"
+            };
             tracing::warn!(
                 event = "not_confined",
                 landlock_abi = landlock.abi,
                 files,
                 ports,
                 syscalls = filter.name(),
-                "this kernel cannot hold the process to what it needs: `keyferry doctor` says more"
+                "{why}"
             );
         }
     }

@@ -200,6 +200,27 @@ async fn a_carried_test_needs_a_token_a_key_and_a_provider() {
 }
 
 #[tokio::test]
+async fn a_carried_test_with_a_key_in_a_second_way_is_refused() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::before(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let (url, bearer) =
+        (format!("{}/api/v1/keys/test", gateway.url()), format!("Bearer {}", tenant.caller_token));
+    let (key, body) = (a_key("key-"), json!({"provider": "openai"}));
+    for (name, value) in [
+        ("x-byok-keys", r#"{"openai": "sk-another-0123456789"}"#),
+        ("x-sealed-key", "v=1;kid=seal_x;provider=openai;ts=1;n=x;enc=x;ct=x"),
+        ("x-encrypted-key", "AAAA"),
+        ("x-session-key", "AAAA"),
+    ] {
+        let headers = [("authorization", bearer.as_str()), ("x-byok-key", &key), (name, value)];
+        let reply = post_json(&url, &headers, &body).await.refused(400, "invalid_request");
+        assert!(reply.text().contains("two ways"), "{name}: {}", reply.text());
+    }
+    assert_eq!(provider.count(), 0);
+}
+
+#[tokio::test]
 async fn a_failed_test_is_logged_with_tenant_user_and_provider_and_without_the_key() {
     let body = json!({"error": {"code": "invalid_api_key", "message": "Incorrect API key provided"}});
     let provider = Provider::answering([Answer::json(401, &body)]).await;

@@ -81,9 +81,13 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Judges the configuration. Nobody is asked, and credentials are looked for at the first call.
-    /// `env` reads a variable of the environment.
-    pub fn new(config: &AwsConfig, clock: Arc<dyn Clock>, env: Arc<Env>) -> Result<Self, AwsConfigError> {
+    /// Judges what stands in the configuration, without opening the file that it names.
+    pub fn judge(config: &AwsConfig) -> Result<(), AwsConfigError> {
+        Ok(endpoint::judge(&Self::address(config)?)?)
+    }
+
+    /// The endpoint's address, if key and region are what they should be.
+    fn address(config: &AwsConfig) -> Result<String, AwsConfigError> {
         let (key_id, region) = (&config.key_id, &config.region);
         if key_id.is_empty() || key_id.len() > 2048 || !key_id.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(AwsConfigError::KeyId);
@@ -92,8 +96,14 @@ impl Aws {
             return Err(AwsConfigError::Region);
         }
         let usual = || format!("https://kms.{region}.{}", domain(region));
-        let address = config.endpoint.clone().unwrap_or_else(usual);
-        let ca = config.ca.as_deref();
+        Ok(config.endpoint.clone().unwrap_or_else(usual))
+    }
+
+    /// Judges the configuration. Nobody is asked, and credentials are looked for at the first call.
+    /// `env` reads a variable of the environment.
+    pub fn new(config: &AwsConfig, clock: Arc<dyn Clock>, env: Arc<Env>) -> Result<Self, AwsConfigError> {
+        let address = Self::address(config)?;
+        let (key_id, region, ca) = (&config.key_id, &config.region, config.ca.as_deref());
         Ok(Self {
             id: format!("aws:{key_id}"),
             key_id: key_id.clone(),

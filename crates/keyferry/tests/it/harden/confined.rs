@@ -5,7 +5,10 @@ use std::{
     collections::BTreeSet,
     fs, io,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
-    os::unix::net::UnixListener,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener, UnixStream},
+    },
     path::Path,
     process::Command,
 };
@@ -51,8 +54,10 @@ fn files_that_are_not_granted_cannot_be_opened() {
         fs::write(path, "text").expect("a file");
     }
     std::os::unix::fs::symlink(&outside, granted.path().join("link")).expect("a link");
+    let linked = granted.path().join("linked");
+    std::os::unix::fs::symlink(&named, &linked).expect("a link");
     let grants =
-        Grants { read: vec![named.clone()], write: vec![granted.path().to_owned()], ..Grants::default() };
+        Grants { read: vec![linked.clone()], write: vec![granted.path().to_owned()], ..Grants::default() };
     confined(&grants, |confinement| {
         if !holds(confinement.landlock.files) {
             return;
@@ -61,7 +66,8 @@ fn files_that_are_not_granted_cannot_be_opened() {
         fs::write(granted.path().join("new"), "text").expect("granted");
         fs::rename(granted.path().join("new"), granted.path().join("newer")).expect("granted");
         fs::remove_file(granted.path().join("newer")).expect("granted");
-        assert_eq!(fs::read_to_string(&named).expect("granted"), "text");
+        assert_eq!(fs::read_to_string(&linked).expect("granted"), "text");
+        assert_eq!(fs::read_to_string(&named).expect("granted by a link to it"), "text");
         assert!(is(fs::write(&named, "other"), Errno::ACCESS), "to read is not to write");
         for path in
             [&outside, &granted.path().join("link"), Path::new("/etc/passwd"), Path::new("/proc/1/status")]
@@ -108,6 +114,45 @@ fn ports_that_are_not_granted_cannot_be_reached_or_bound() {
         assert!(is(bind(0), Errno::ACCESS), "a port of the system's choice");
     });
     confined(&Grants::default(), |_| bind(0).expect("any, because none was named"));
+}
+
+/// A network HSM is behind a port that only its client library knows, or behind a daemon's socket.
+#[test]
+fn a_hardware_module_connects_to_and_opens_what_only_its_maker_knows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "text").expect("a file");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let name = format!("keyferry-test-{}-{port}", std::process::id());
+    let daemon = SocketAddr::from_abstract_name(name).expect("a name");
+    let _listening = UnixListener::bind_addr(&daemon).expect("a socket");
+    confined(&Grants { bind: Some(BTreeSet::new()), ..Grants::default() }, |confinement| {
+        if !holds(confinement.landlock.ports) {
+            return;
+        }
+        assert!(!confinement.landlock.freed);
+        assert!(is(dial(port), Errno::ACCESS), "without a module it is refused");
+        if confinement.landlock.abi >= 6 {
+            assert!(is(UnixStream::connect_addr(&daemon).map(|_| ()), Errno::PERM));
+        }
+    });
+    for bind in [Some(BTreeSet::new()), None] {
+        let grants = Grants { module: true, bind: bind.clone(), ..Grants::default() };
+        confined(&grants, |confinement| {
+            assert!(confinement.landlock.freed);
+            assert_eq!(confinement.landlock.files, Extent::None);
+            assert_ne!(confinement.landlock.ports, Extent::Whole);
+            assert_eq!(confinement.filter, Filter::Holds);
+            dial(port).expect("any port");
+            UnixStream::connect_addr(&daemon).expect("any socket");
+            assert_eq!(fs::read_to_string(&file).expect("any file"), "text");
+            if bind.is_some() && confinement.landlock.ports == Extent::Part {
+                let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+                assert!(is(bound, Errno::ACCESS), "but none is bound");
+            }
+        });
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The keys that wrap keys: replaced and moved while traffic runs, under every root.
 
+mod apart;
 mod away;
 mod bad_days;
 mod between;

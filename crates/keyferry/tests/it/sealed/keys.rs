@@ -88,6 +88,9 @@ async fn an_operator_signs_the_keys_of_a_week_and_clients_check_it() {
     );
     let refused = sealing_key(&scene, &["publish", "--signed-by", &foreign], &jws);
     assert_eq!(refused.status.code(), Some(1));
+    let refused = sealing_key(&scene, &["publish"], &jws);
+    assert_eq!(refused.status.code(), Some(2), "a signature that nobody checks: {refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--signed-by"), "{refused:?}");
     good(&sealing_key(&scene, &["publish", "--signed-by", &public], &jws));
     let mut scene = scene;
     scene.gateway.restart().await;
@@ -108,11 +111,17 @@ async fn an_operator_signs_the_keys_of_a_week_and_clients_check_it() {
             key
         }],
     };
-    let refused = sealing_key(&scene, &["publish"], &forged.sign(&offline));
+    let refused = sealing_key(&scene, &["publish", "--signed-by", &public], &forged.sign(&offline));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not in the store"), "{refused:?}");
     good(&sealing_key(&scene, &["publish", "--unsigned"], ""));
     scene.gateway.restart().await;
     assert_eq!(scene.sealing_keys().await.json()["jws"], Value::Null);
+}
+
+#[tokio::test]
+async fn clients_may_keep_the_list_for_as_long_as_a_gateway_does() {
+    let scene = Scene::start("").await;
+    assert_eq!(scene.sealing_keys().await.header("cache-control"), "max-age=30");
 }
 
 #[tokio::test]
