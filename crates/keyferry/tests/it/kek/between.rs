@@ -8,7 +8,7 @@ use keyferry_kms_testing::{Bench, Moto, softhsm::on_a_token, transit::Transit};
 use serde_json::{Value, json};
 
 use super::{
-    aws, kek_json, kms, pkcs11,
+    aws, kek_json, kms, pkcs11, readiness,
     roots::{ACCESS_KEY, aws_key},
     run, vault,
 };
@@ -119,6 +119,24 @@ fn local(folder: &tempfile::TempDir, name: &str) -> String {
     fs::write(&path, secret.expose()).expect("written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("mode");
     format!("kind: local, master_secret_file: {}", path.display())
+}
+
+/// What lies under it does not open, however well the root is that wraps.
+#[tokio::test]
+async fn readiness_tells_of_a_root_that_is_only_read_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = Transit::start().await;
+    let bench = Bench::small(&server, "transit").await;
+    let transit = vault(&bench.config);
+    let mut scene = Scene::on(&transit).await;
+    scene.gateway.set_kms(&kms(&local(&folder, "new"), &format!(", previous: [{{{transit}}}]")));
+    scene.gateway.restart().await;
+    assert_eq!(readiness(&scene.gateway).await, "ok");
+    server.down().await;
+    for (said, (tenant, _)) in ["degraded", "degraded", "open"].into_iter().zip(&scene.tenants) {
+        scene.gateway.chat(&tenant.caller_token).await.refused(503, "BYOK_SERVICE_UNAVAILABLE");
+        assert_eq!(readiness(&scene.gateway).await, said);
+    }
 }
 
 #[tokio::test]
