@@ -201,9 +201,22 @@ fn a_key_that_cannot_be_sealed_is_not_sent() {
     });
     let sidecar = Sidecar::start(&url, &[]);
     let key = a_key("sk-proj-");
+    // In the wrong place, from where it would go into an address or a body.
+    for request in [
+        json!({"op": "test", "tenant": "acme", "credential": key}),
+        json!({"op": "test", "tenant": key, "credential": A_CREDENTIAL}),
+        json!({"op": "rotate", "tenant": "acme", "credential": key, "api_key": key}),
+        json!({"op": "store", "tenant": "acme", "provider": key, "api_key": key}),
+        json!({"op": "store", "tenant": "acme", "provider": "openai", "label": key, "api_key": key}),
+        json!({"op": "store", "tenant": "acme", "provider": "openai", "label": &key[8..], "api_key": &key[8..]}),
+    ] {
+        let answer = sidecar.ask(&request);
+        is_refused(&answer, "invalid_request");
+        assert!(!answer.to_string().contains(&key[8..]), "{answer}");
+    }
     for mut request in [
         json!({"op": "store", "tenant": "acme", "provider": "openai"}),
-        json!({"op": "rotate", "tenant": "acme", "credential": "cred_1"}),
+        json!({"op": "rotate", "tenant": "acme", "credential": A_CREDENTIAL}),
         json!({"op": "seal", "tenant": "acme", "provider": "openai", "purpose": "store"}),
     ] {
         request["api_key"] = json!(key);
