@@ -80,7 +80,7 @@ pub(super) fn restrict(grants: &Grants) -> Result<Landlock, RulesetError> {
 
 fn allow_files(mut ruleset: RulesetCreated, grants: &Grants) -> Result<RulesetCreated, RulesetError> {
     for path in grants.readable() {
-        ruleset = allow(ruleset, path, AccessFs::ReadFile | AccessFs::ReadDir)?;
+        ruleset = allow(ruleset, &path, AccessFs::ReadFile | AccessFs::ReadDir)?;
     }
     for folder in &grants.write {
         ruleset = allow(ruleset, folder, WRITE)?;
