@@ -140,7 +140,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
 
     let mut bound = Vec::with_capacity(config.listeners.len());
     for (index, listener) in config.listeners.iter().enumerate() {
-        bound.push(http::bind(index, listener).await?);
+        bound.push(http::bind(index, listener, &*app.entropy).await?);
     }
     let mut chores = vec![
         stalls,

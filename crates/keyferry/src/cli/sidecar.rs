@@ -12,10 +12,9 @@ use crate::{
     harden::{Grants, confine},
     sidecar::{
         control::{Control, port_of},
-        policy::Policy,
         serve::{Desk, serve},
-        socket::{Socket, bind},
     },
+    socket::{Socket, bind, policy::Policy},
     telemetry::logs::{self, LogFormat, LogLevel},
 };
 

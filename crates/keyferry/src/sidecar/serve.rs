@@ -13,9 +13,11 @@ use tokio::{
 use super::{
     control::Control,
     frame::{self, FrameError},
-    policy::{Peer, Policy},
     request::{self, Refusal},
-    socket::Place,
+};
+use crate::socket::{
+    Place,
+    policy::{Peer, Policy},
 };
 
 /// Connections at once; more wait in the kernel's queue.
