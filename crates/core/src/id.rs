@@ -85,6 +85,13 @@ impl CredentialId {
     pub fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
         Self(make("cred_", now, entropy))
     }
+
+    /// Whether it has the form of those that are made. Any name can be asked for; one of another form
+    /// is nothing that a gateway gave out, and may be a key in the wrong place.
+    pub fn has_made_form(&self) -> bool {
+        let rest = self.0.strip_prefix("cred_").unwrap_or_default().as_bytes();
+        rest.len() == LENGTH && rest.iter().all(|byte| ALPHABET.contains(byte))
+    }
 }
 
 impl IssuerId {
@@ -101,15 +108,19 @@ impl RequestId {
     }
 }
 
+/// Crockford's base 32, in lower case.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Characters of a made id behind its prefix.
+const LENGTH: usize = 26;
+
 /// Crockford's base 32 of 48 bits of milliseconds and 80 random bits: 26 characters that sort by
-/// time (the ULID layout), in lower case.
+/// time (the ULID layout).
 pub(crate) fn make(prefix: &str, now: Timestamp, entropy: &dyn Entropy) -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bytes = [0u8; 16];
     entropy.fill(&mut bytes[6..]);
     bytes[..6].copy_from_slice(&now.millis().max(0).to_be_bytes()[2..]);
     let mut number = u128::from_be_bytes(bytes);
-    let mut text = [0u8; 26];
+    let mut text = [0u8; LENGTH];
     for slot in text.iter_mut().rev() {
         *slot = ALPHABET[(number & 31) as usize];
         number >>= 5;
@@ -132,6 +143,15 @@ mod tests {
         assert!(early < late);
         assert_ne!(late, RequestId::make(Timestamp::from_millis(2000), &SystemEntropy));
         assert_eq!(late.as_str().len(), 30);
+    }
+
+    #[test]
+    fn a_credential_that_was_made_is_told_from_other_names() {
+        let made = CredentialId::make(Timestamp::from_millis(1000), &SystemEntropy);
+        assert!(made.has_made_form(), "{made}");
+        for other in ["cred_1", "sk-proj-Zq7Hc2Vt9Lm4Xw8Rb0001Kd6", "cred_Zq7Hc2Vt9Lm4Xw8Rb0001Kd6Ny"] {
+            assert!(!other.parse::<CredentialId>().expect("a name").has_made_form(), "{other}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | [`custody`] | who may seal and who may open |
 //! | [`harden`] | what the process takes from others and from itself |
 //! | [`sidecar`] | a socket beside an application, which takes keys and seals them |
+//! | [`socket`] | Unix sockets at their places, and who may reach them |
 //! | [`config`], [`cli`], [`telemetry`] | around it |
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod sidecar;
 pub mod single;
+pub mod socket;
 pub mod start;
 pub mod telemetry;
 pub mod upstream;

@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
     gateway::{self, Gateway, KeyTest, Recorder},
+    harden::{Grants, LockLimit},
     http::{self, App, BindError, Health},
     lifecycle::Running,
     single::{self, NotAlone},
@@ -139,7 +140,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
 
     let mut bound = Vec::with_capacity(config.listeners.len());
     for (index, listener) in config.listeners.iter().enumerate() {
-        bound.push(http::bind(index, listener).await?);
+        bound.push(http::bind(index, listener, &*app.entropy).await?);
     }
     let mut chores = vec![
         stalls,
@@ -165,6 +166,13 @@ fn warn_of(config: &Config) {
     for path in &config.without_effect {
         tracing::warn!(event = "setting_without_effect", path, "this version does not use this setting yet");
     }
+    for folder in Grants::of_gateway(config).too_wide() {
+        tracing::warn!(
+            event = "folder_shared",
+            folder = %folder.display(),
+            "the database lies among what belongs to others, and all of it may be written to: give it a folder of its own"
+        );
+    }
     for host in plaintext_hosts(&config.upstream) {
         tracing::warn!(event = "plaintext_upstream", %host, "keys go to this host without TLS: development only");
     }
@@ -173,10 +181,18 @@ fn warn_of(config: &Config) {
 /// Says where secrets lie, and warns when they may be swapped out or dumped.
 fn tell_of_memory() {
     let backend = keyferry_secretmem::backend();
+    let limit = LockLimit::of_this_process();
     if backend == keyferry_secretmem::Backend::Heap {
         tracing::warn!(
             event = "secrets_not_locked",
             "the kernel gives no locked memory: secrets lie on the heap. Raise RLIMIT_MEMLOCK"
+        );
+    } else if !limit.is_enough() {
+        tracing::warn!(
+            event = "secrets_not_locked",
+            backend = backend.as_str(),
+            limit = limit.bytes(),
+            "so few bytes may be locked that most secrets lie on the heap. Raise RLIMIT_MEMLOCK to 8 MiB"
         );
     } else {
         tracing::info!(event = "secrets_locked", backend = backend.as_str());

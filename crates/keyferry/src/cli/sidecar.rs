@@ -12,10 +12,9 @@ use crate::{
     harden::{Grants, confine},
     sidecar::{
         control::{Control, port_of},
-        policy::Policy,
         serve::{Desk, serve},
-        socket::{Socket, bind},
     },
+    socket::{Socket, bind, policy::Policy},
     telemetry::logs::{self, LogFormat, LogLevel},
 };
 
@@ -40,7 +39,8 @@ pub(super) struct Sidecar {
     /// A user that may connect, by number. Without any user or group: the own one.
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
-    /// A group that may connect, by number.
+    /// A group that may connect, by number: the one that a process runs with, which is its user's primary
+    /// one. Further groups are not seen.
     #[arg(long, value_name = "GID")]
     allow_gid: Vec<u32>,
     /// How log lines look.
@@ -58,6 +58,12 @@ impl Sidecar {
         let port = port_of(&self.gateway)?;
         let token = secret::from_file(&self.token_file).context("--token-file")?;
         let operator = self.signed_by.as_deref().map(super::seal::operator).transpose()?;
+        if operator.is_none() {
+            tracing::warn!(
+                event = "sealing_keys_unsigned",
+                "keys are sealed to whatever list the gateway's address answers with: give --signed-by"
+            );
+        }
         let own = rustix::process::geteuid().as_raw();
         let policy = Policy::new(&self.allow_uid, &self.allow_gid, own);
         let path = std::path::absolute(&self.socket).context("--socket")?;

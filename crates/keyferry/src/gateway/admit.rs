@@ -9,7 +9,8 @@ use keyferry_core::{
 use keyferry_envelope::SecretBytes;
 
 use super::{
-    Gateway, Passage, authenticate::Authenticated, body::ReadBody, jwt, slots::Presented, views::away,
+    Gateway, Passage, authenticate::Authenticated, body::ReadBody, jwt, slots::Presented, views::View,
+    views::away,
 };
 use crate::http::Problem;
 
@@ -63,6 +64,17 @@ impl Gateway {
             }
         }
         Err(Problem::unavailable("The tenant is being changed."))
+    }
+
+    /// Where bringing keys is off, nothing is opened, and nothing is said about what would open.
+    pub(super) async fn refuse_where_it_is_off(&self, caller: &Caller, view: &View) -> Result<(), Problem> {
+        let Err(denial) = view.tenant.gate(self.policy.enabled) else { return Ok(()) };
+        // It may have been turned on meanwhile.
+        let current = self.views.current(caller.tenant()).await?;
+        if current.is_some_and(|view| view.tenant.gate(self.policy.enabled).is_ok()) {
+            return Ok(());
+        }
+        Err(Problem::new(denial.code(), denial.to_string()))
     }
 
     /// Proves a caller for something that is no request to a provider: no gate, no rate, no quota,

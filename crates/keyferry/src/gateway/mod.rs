@@ -196,10 +196,7 @@ impl Gateway {
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
         let Authenticated { caller, view } =
             self.authenticator.authenticate(&self.views, &offered.token).await?;
-        // Where it is off, nothing is opened, and nothing is said about what would open.
-        view.tenant
-            .gate(self.policy.enabled)
-            .map_err(|denial| Problem::new(denial.code(), denial.to_string()))?;
+        self.refuse_where_it_is_off(&caller, &view).await?;
         forward::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
         // Before the body: a long upload must not make a sealed key stale.

@@ -94,13 +94,13 @@ impl Landlock {
 
 fn allow_files(mut ruleset: RulesetCreated, grants: &Grants) -> Result<RulesetCreated, RulesetError> {
     for path in grants.readable() {
-        ruleset = allow(ruleset, path, AccessFs::ReadFile | AccessFs::ReadDir)?;
+        ruleset = allow(ruleset, &path, AccessFs::ReadFile | AccessFs::ReadDir)?;
     }
     for folder in &grants.write {
         ruleset = allow(ruleset, folder, WRITE)?;
     }
     for folder in &grants.sockets {
-        ruleset = allow(ruleset, folder, AccessFs::MakeSock | AccessFs::RemoveFile)?;
+        ruleset = allow(ruleset, folder, SOCKETS)?;
     }
     ruleset = allow(ruleset, Path::new("/dev/null"), AccessFs::ReadFile | AccessFs::WriteFile)?;
     allow(ruleset, Path::new("/dev/urandom"), AccessFs::ReadFile.into())
@@ -110,6 +110,9 @@ fn allow_files(mut ruleset: RulesetCreated, grants: &Grants) -> Result<RulesetCr
 /// nothing is executed.
 const WRITE: BitFlags<AccessFs> =
     make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | MakeReg | RemoveFile | Truncate});
+
+/// To hold the folder, and to make, move and remove sockets in it.
+const SOCKETS: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadDir | MakeSock | RemoveFile});
 
 /// What is not there needs no rule: whoever opens it is told so by the kernel.
 fn allow(

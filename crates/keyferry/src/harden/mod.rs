@@ -7,6 +7,7 @@
 
 mod files;
 mod grants;
+mod locked;
 mod privileges;
 mod swap;
 mod syscalls;
@@ -20,6 +21,7 @@ use rustix::{
 
 pub use files::{Extent, Landlock};
 pub use grants::Grants;
+pub use locked::LockLimit;
 pub use privileges::KEPT as KEPT_CAPABILITIES;
 pub use swap::Swap;
 pub use syscalls::Filter;
@@ -78,7 +80,7 @@ pub fn confine(grants: &Grants) -> Result<Confinement, HardenError> {
 pub fn confine_thread(grants: &Grants) -> Result<Confinement, HardenError> {
     // Landlock first: the filter refuses nothing that it needs, but this order needs no argument.
     let landlock = files::restrict(grants).map_err(|error| HardenError::Rules(error.to_string()))?;
-    let filter = syscalls::refuse().map_err(|error| HardenError::Rules(error.to_string()))?;
+    let filter = syscalls::refuse(grants.module).map_err(|error| HardenError::Rules(error.to_string()))?;
     Ok(Confinement { landlock, filter })
 }
 

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use libc::{
-    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, CLONE_THREAD, ENOSYS, EPERM, SYS_clone, SYS_clone3, SYS_socket,
+    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, CLONE_THREAD, ENOSYS, EPERM, NETLINK_ROUTE, SYS_clone,
+    SYS_clone3, SYS_socket,
 };
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -126,9 +127,10 @@ const X32: (i64, &[i64]) = (0x4000_0000, &[520, 521, 528, 533, 539, 540, 545]);
 /// is refused.
 const FAMILIES: [i32; 4] = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
 
-/// Installs the filter for the calling thread and those it starts.
-pub(super) fn refuse() -> Result<Filter, BackendError> {
-    for program in [no_clone3()?, refusals()?] {
+/// Installs the filter for the calling thread and those it starts. `any_netlink` is for a hardware
+/// module, which may wait for its device to be plugged in.
+pub(super) fn refuse(any_netlink: bool) -> Result<Filter, BackendError> {
+    for program in [no_clone3()?, refusals(any_netlink)?] {
         if apply_filter(&program).is_err() {
             return Ok(Filter::Unavailable);
         }
@@ -136,7 +138,7 @@ pub(super) fn refuse() -> Result<Filter, BackendError> {
     Ok(Filter::Holds)
 }
 
-fn refusals() -> Result<BpfProgram, BackendError> {
+fn refusals(any_netlink: bool) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for number in [PROCESSES, PLACES, KERNEL, OF_THE_PROCESSOR].into_iter().flatten() {
         rules.insert(*number, Vec::new());
@@ -147,13 +149,23 @@ fn refusals() -> Result<BpfProgram, BackendError> {
         let twins: Vec<i64> = rules.keys().chain(own).map(|number| number | bit).collect();
         rules.extend(twins.into_iter().map(|number| (number, Vec::new())));
     }
-    let compare = |operator, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value);
+    let compare = |argument, operator, value: i32| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, u64::from(value.unsigned_abs()))
+    };
     let foreign: Result<Vec<_>, _> =
-        FAMILIES.iter().map(|family| compare(SeccompCmpOp::Ne, u64::from(family.unsigned_abs()))).collect();
-    rules.insert(SYS_socket, vec![SeccompRule::new(foreign?)?]);
+        FAMILIES.iter().map(|family| compare(0, SeccompCmpOp::Ne, *family)).collect();
+    let mut sockets = vec![SeccompRule::new(foreign?)?];
+    if !any_netlink {
+        // The C library asks for the machine's addresses; the rest of netlink configures the kernel.
+        sockets.push(SeccompRule::new(vec![
+            compare(0, SeccompCmpOp::Eq, AF_NETLINK)?,
+            compare(2, SeccompCmpOp::Ne, NETLINK_ROUTE)?,
+        ])?);
+    }
+    rules.insert(SYS_socket, sockets);
     // A new thread is well, a new process is not.
     let thread = u64::from(CLONE_THREAD.unsigned_abs());
-    rules.insert(SYS_clone, vec![SeccompRule::new(vec![compare(SeccompCmpOp::MaskedEq(thread), 0)?])?]);
+    rules.insert(SYS_clone, vec![SeccompRule::new(vec![compare(0, SeccompCmpOp::MaskedEq(thread), 0)?])?]);
     program(rules, EPERM)
 }
 

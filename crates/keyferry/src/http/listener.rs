@@ -1,7 +1,9 @@
 //! Listeners: where connections come from.
 
-use std::{io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
+use keyferry_envelope::Entropy;
+use rustix::process::geteuid;
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
@@ -19,6 +21,7 @@ use super::{
 use crate::{
     config::{Bind, Listener, ListenerTls, Resources},
     lifecycle::{Phase, Phases},
+    socket::{self, Place, SocketError, policy::Policy},
 };
 
 /// Connections a listener serves at once.
@@ -32,6 +35,9 @@ pub enum BindError {
     /// The address cannot be bound.
     #[error("listeners[{0}].bind")]
     Bind(usize, #[source] io::Error),
+    /// The socket cannot be made at its place.
+    #[error("listeners[{0}].bind")]
+    Socket(usize, #[source] SocketError),
     /// The certificate or its key cannot be used.
     #[error("listeners[{0}].tls: {1}")]
     Tls(usize, String),
@@ -48,11 +54,11 @@ pub struct Bound {
 
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the socket when it is dropped")] Place),
 }
 
 /// Binds a listener.
-pub async fn bind(index: usize, listener: &Listener) -> Result<Bound, BindError> {
+pub async fn bind(index: usize, listener: &Listener, entropy: &dyn Entropy) -> Result<Bound, BindError> {
     let bind_error = |error| BindError::Bind(index, error);
     let tls =
         listener.tls.as_ref().map(acceptor).transpose().map_err(|error| BindError::Tls(index, error))?;
@@ -63,24 +69,20 @@ pub async fn bind(index: usize, listener: &Listener) -> Result<Bound, BindError>
             let address = format!("{scheme}://{}", socket.local_addr().map_err(bind_error)?);
             (Socket::Tcp(socket), address)
         }
-        Bind::Unix(path) => (unix(path).map_err(bind_error)?, format!("unix:{}", path.display())),
+        Bind::Unix(path) => {
+            let made = unix(path, entropy).map_err(|error| BindError::Socket(index, error))?;
+            (made, format!("unix:{}", path.display()))
+        }
     };
     Ok(Bound { socket, tls, resources: listener.resources, address })
 }
 
-/// A socket for its owner only. A file that a dead process left behind is replaced; anything else
-/// at that place is not touched.
-fn unix(path: &PathBuf) -> io::Result<Socket> {
-    use std::os::unix::{fs::FileTypeExt, net::UnixStream};
-    if let Ok(meta) = std::fs::symlink_metadata(path)
-        && meta.file_type().is_socket()
-        && UnixStream::connect(path).is_err()
-    {
-        std::fs::remove_file(path)?;
-    }
-    let socket = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(Socket::Unix(socket, path.clone()))
+/// A socket for its owner only.
+fn unix(path: &Path, entropy: &dyn Entropy) -> Result<Socket, SocketError> {
+    let own = Policy::new(&[], &[], geteuid().as_raw());
+    let socket::Socket { listener, place } = socket::bind(path, &own, entropy)?;
+    let listener = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
+    Ok(Socket::Unix(listener.map_err(|error| SocketError::Io(path.to_owned(), error))?, place))
 }
 
 fn acceptor(tls: &ListenerTls) -> Result<TlsAcceptor, String> {
@@ -139,9 +141,6 @@ impl Bound {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
-        }
-        if let Socket::Unix(_, path) = &self.socket {
-            let _ = std::fs::remove_file(path);
         }
     }
 

@@ -4,9 +4,6 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`policy`] | who may connect: users and groups, as the kernel knows them |
-//! | [`socket`] | a socket at its place, without a moment in which others could take it |
-//! | [`acl`] | who the file system lets through to the socket |
 //! | [`frame`] | length and bytes, to and from a stream |
 //! | [`request`] | what may be asked for, read from the bytes of a frame |
 //! | [`serve`] | connections: admit, read, answer, end |
@@ -14,12 +11,9 @@
 //! | [`ask`] | the other end of the socket |
 //! | [`seal`] | the one step that makes a sealed key of a key |
 
-pub mod acl;
 pub mod ask;
 pub mod control;
 pub mod frame;
-pub mod policy;
 pub mod request;
 pub mod seal;
 pub mod serve;
-pub mod socket;

@@ -1,9 +1,13 @@
 //! What may be asked for, read from the bytes of a frame.
 //!
 //! The JSON library quotes what it could not use, and that may be a key: a refusal says what was
-//! expected, never what stood there.
+//! expected, never what stood there. And a key that stands in a field which is sent as it is, in an
+//! address or a body, must not get that far.
 
-use keyferry_core::id::{CredentialId, ProviderId, TenantId};
+use keyferry_core::{
+    id::{CredentialId, ProviderId, TenantId},
+    mask,
+};
 use keyferry_envelope::{ApiKey, SealPurpose, SecretBytes};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -130,6 +134,9 @@ const SHAPES: &str = "Expected one of: \
     {\"op\":\"test\",\"tenant\",\"credential\"}, \
     {\"op\":\"seal\",\"tenant\",\"provider\",\"purpose\",\"api_key\"}; the key without JSON escapes.";
 
+/// Letters and digits in a row, some of them digits, that make no word.
+const LONGEST_WORD: usize = 20;
+
 /// Reads a request. `only` is the tenant of a sidecar that serves a single one: then it need not be
 /// named, and no other may be.
 pub fn parse(bytes: &[u8], only: Option<&TenantId>) -> Result<Request, Refusal> {
@@ -138,6 +145,12 @@ pub fn parse(bytes: &[u8], only: Option<&TenantId>) -> Result<Request, Refusal> 
         return Err(Refusal::invalid(SHAPES));
     }
     let fields: Fields<'_> = serde_json::from_slice(bytes).map_err(|_| Refusal::invalid(SHAPES))?;
+    let key = fields
+        .api_key
+        .map(|text| provider_key(SecretBytes::new(text.as_bytes().to_vec())))
+        .transpose()
+        .map_err(|error| Refusal::invalid(error.to_string()))?;
+    no_key_in_the_wrong_place(&fields)?;
     let tenant = match (&fields.tenant, only) {
         (Some(named), Some(only)) if named != only => {
             return Err(Refusal::new("forbidden", "This sidecar serves another tenant."));
@@ -145,19 +158,43 @@ pub fn parse(bytes: &[u8], only: Option<&TenantId>) -> Result<Request, Refusal> 
         (Some(tenant), _) | (None, Some(tenant)) => tenant.clone(),
         (None, None) => return Err(Refusal::invalid("Name the tenant.")),
     };
-    let op = op(fields)?.ok_or_else(|| Refusal::invalid(SHAPES))?;
+    let op = op(fields, key).ok_or_else(|| Refusal::invalid(SHAPES))?;
     Ok(Request { tenant, op })
 }
 
+/// Every field beside the key is sent in the clear.
+fn no_key_in_the_wrong_place(fields: &Fields<'_>) -> Result<(), Refusal> {
+    let tenant = fields.tenant.as_ref().map(TenantId::as_str);
+    let provider = fields.provider.as_ref().map(ProviderId::as_str);
+    for (field, text) in [("tenant", tenant), ("provider", provider), ("label", fields.label.as_deref())] {
+        let may_be_key = text.is_some_and(|text| {
+            mask::scrub(text.as_bytes(), None) != text.as_bytes()
+                || fields.api_key.is_some_and(|key| text.contains(key))
+                || field == "provider" && is_random(text)
+        });
+        if may_be_key {
+            let detail = format!("'{field}' looks like a key. Keys go into api_key and nowhere else.");
+            return Err(Refusal::invalid(detail));
+        }
+    }
+    if fields.credential.as_ref().is_some_and(|credential| !credential.has_made_form()) {
+        let detail = "'credential' is the id of a stored key: cred_ and 26 letters and digits.";
+        return Err(Refusal::invalid(detail));
+    }
+    Ok(())
+}
+
+/// Keys of some providers begin in no known way. Nobody names a provider like one: so many letters
+/// and digits without a break.
+fn is_random(name: &str) -> bool {
+    name.split(['-', '_', '.'])
+        .any(|word| word.len() >= LONGEST_WORD && word.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
 /// The operation, if it has exactly its fields.
-fn op(fields: Fields<'_>) -> Result<Option<Op>, Refusal> {
-    let key = fields
-        .api_key
-        .map(|text| provider_key(SecretBytes::new(text.as_bytes().to_vec())))
-        .transpose()
-        .map_err(|error| Refusal::invalid(error.to_string()))?;
+fn op(fields: Fields<'_>, key: Option<ApiKey>) -> Option<Op> {
     let Fields { op, provider, label, credential, overlap_seconds, purpose, .. } = fields;
-    Ok(match (op, provider, credential, key, label, overlap_seconds, purpose) {
+    match (op, provider, credential, key, label, overlap_seconds, purpose) {
         ("store", Some(provider), None, Some(key), label, None, None) => {
             Some(Op::Store { provider, label, key })
         }
@@ -169,7 +206,7 @@ fn op(fields: Fields<'_>) -> Result<Option<Op>, Refusal> {
             Some(Op::Seal { provider, purpose, key })
         }
         _ => None,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -198,11 +235,14 @@ mod tests {
             ),
             (
                 format!(
-                    r#"{{"op":"rotate","tenant":"acme","credential":"cred_1","api_key":"{KEY}","overlap_seconds":60}}"#
+                    r#"{{"op":"rotate","tenant":"acme","credential":"cred_01k8zq5v7d3m9x2n4b6c8f0gth","api_key":"{KEY}","overlap_seconds":60}}"#
                 ),
                 "rotate",
             ),
-            (r#"{"op":"test","tenant":"acme","credential":"cred_1"}"#.to_owned(), "test"),
+            (
+                r#"{"op":"test","tenant":"acme","credential":"cred_01k8zq5v7d3m9x2n4b6c8f0gth"}"#.to_owned(),
+                "test",
+            ),
             (
                 format!(
                     r#"{{"op":"seal","tenant":"acme","provider":"openai","purpose":"store","api_key":"{KEY}"}}"#
@@ -231,7 +271,9 @@ mod tests {
             format!(r#"{{"op":"store","tenant":"acme","provider":"{KEY} ",{key}}}"#),
             format!(r#"{{"op":"store","tenant":"../x","provider":"openai",{key}}}"#),
             format!(r#"{{"op":"store","tenant":"acme","provider":"openai","api_key":"\u0041{KEY}"}}"#),
-            format!(r#"{{"op":"test","tenant":"acme","credential":"cred_1",{key}}}"#),
+            format!(
+                r#"{{"op":"test","tenant":"acme","credential":"cred_01k8zq5v7d3m9x2n4b6c8f0gth",{key}}}"#
+            ),
             format!(r#"{{"op":"rotate","tenant":"acme","credential":"a/b",{key}}}"#),
             format!(r#"{{"op":"seal","tenant":"acme","provider":"openai","purpose":"{KEY}",{key}}}"#),
             format!(r#"{{"op":"store","tenant":"acme","provider":"openai",{key}}} {{}}"#),
@@ -243,14 +285,48 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_a_field_that_is_sent_in_the_clear_is_refused() {
+        let unknown = "Zq7Hc2Vt9Lm4Xw8Rb0001Kd6Ny3Pf5Sg1";
+        for text in [
+            format!(r#"{{"op":"test","tenant":"acme","credential":"{KEY}"}}"#),
+            format!(r#"{{"op":"test","tenant":"acme","credential":"{unknown}"}}"#),
+            format!(r#"{{"op":"test","tenant":"{KEY}","credential":"cred_01k8zq5v7d3m9x2n4b6c8f0gth"}}"#),
+            format!(r#"{{"op":"rotate","tenant":"acme","credential":"{KEY}","api_key":"{KEY}"}}"#),
+            format!(r#"{{"op":"store","tenant":"acme","provider":"{KEY}","api_key":"{KEY}"}}"#),
+            format!(r#"{{"op":"store","tenant":"acme","provider":"{unknown}","api_key":"{KEY}"}}"#),
+            format!(r#"{{"op":"store","tenant":"acme","provider":"x","label":"x {KEY}","api_key":"{KEY}"}}"#),
+            format!(
+                r#"{{"op":"store","tenant":"{unknown}","provider":"x","label":"x","api_key":"{unknown}"}}"#
+            ),
+            format!(
+                r#"{{"op":"store","tenant":"acme","provider":"x","label":"{unknown}","api_key":"{unknown}"}}"#
+            ),
+        ] {
+            let refusal = refusal(&text);
+            assert_eq!(refusal.code, "invalid_request", "{text}");
+            assert!(!refusal.detail.contains("Zq7Hc2Vt9L"), "{text}: {refusal:?}");
+            assert!(refusal.detail != SHAPES, "it says which field: {text}");
+        }
+        let names = format!(
+            r#"{{"op":"store","tenant":"0f8fad5bd9cb469fa16570867728950e","provider":"azure-openai-2-east","label":"app","api_key":"{KEY}"}}"#
+        );
+        assert!(parse(names.as_bytes(), None).is_ok());
+    }
+
+    #[test]
     fn a_sidecar_of_one_tenant_serves_no_other() {
         let only = acme();
         let parse = |text: &str| parse(text.as_bytes(), Some(&only));
-        let unnamed = parse(r#"{"op":"test","credential":"cred_1"}"#);
+        let unnamed = parse(r#"{"op":"test","credential":"cred_01k8zq5v7d3m9x2n4b6c8f0gth"}"#);
         assert_eq!(unnamed.ok().map(|request| request.tenant), Some(acme()));
-        assert!(parse(r#"{"op":"test","tenant":"acme","credential":"cred_1"}"#).is_ok());
-        let other = parse(r#"{"op":"test","tenant":"other","credential":"cred_1"}"#);
+        assert!(
+            parse(r#"{"op":"test","tenant":"acme","credential":"cred_01k8zq5v7d3m9x2n4b6c8f0gth"}"#).is_ok()
+        );
+        let other = parse(r#"{"op":"test","tenant":"other","credential":"cred_01k8zq5v7d3m9x2n4b6c8f0gth"}"#);
         assert_eq!(other.err().map(|refusal| refusal.code).as_deref(), Some("forbidden"));
-        assert_eq!(refusal(r#"{"op":"test","credential":"cred_1"}"#).detail, "Name the tenant.");
+        assert_eq!(
+            refusal(r#"{"op":"test","credential":"cred_01k8zq5v7d3m9x2n4b6c8f0gth"}"#).detail,
+            "Name the tenant."
+        );
     }
 }

@@ -13,15 +13,20 @@ use tokio::{
 use super::{
     control::Control,
     frame::{self, FrameError},
-    policy::{Peer, Policy},
     request::{self, Refusal},
-    socket::Place,
+};
+use crate::socket::{
+    Place,
+    policy::{Peer, Policy},
 };
 
 /// Connections at once; more wait in the kernel's queue.
 pub const MAX_CONNECTIONS: u32 = 64;
 /// For requests under way to end.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// The client must not take what was done for undone, and ask again.
+const TOO_LONG: &str = "The gateway has done it, but its answer is too long to be passed on.";
 
 /// What every connection needs.
 pub struct Desk {
@@ -103,7 +108,11 @@ impl Desk {
             Ok(mut answer) => {
                 tracing::info!(event = "sidecar_served", uid = peer.uid, op, %tenant);
                 answer.insert("ok".to_owned(), json!(true));
-                Value::Object(answer)
+                let answer = Value::Object(answer);
+                if answer.to_string().len() > frame::MAX {
+                    return Refusal::new("BYOK_SERVICE_UNAVAILABLE", TOO_LONG).to_json();
+                }
+                answer
             }
             Err(refusal) => {
                 tracing::info!(event = "sidecar_denied", uid = peer.uid, op, %tenant, code = refusal.code);

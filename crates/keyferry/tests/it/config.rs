@@ -291,6 +291,34 @@ async fn a_unix_socket_serves_as_a_port_does() {
 }
 
 #[tokio::test]
+async fn a_listener_replaces_no_socket_that_lives_and_takes_no_folder_of_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (place, file) = (folder.path().join("gateway.sock"), folder.path().join("keyferry.yaml"));
+    let config = format!(
+        "data_dir: '{}'\nlisteners: [{{bind: 'unix:{}', resources: [gateway]}}]\n",
+        folder.path().join("data").display(),
+        place.display()
+    );
+    fs::write(&file, config).expect("a file");
+    let refused = || {
+        let output = command().args(["serve", "--config"]).arg(&file).output().expect("it runs");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // One for datagrams, which answers no connection.
+    let living = std::os::unix::net::UnixDatagram::bind(&place).expect("a socket");
+    let said = refused();
+    assert!(said.contains("another process answers"), "{said}");
+    let sender = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    sender.send_to(b"x", &place).expect("it is there");
+    drop(living);
+    fs::remove_file(&place).expect("it is there");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("a mode");
+    let said = refused();
+    assert!(said.contains("others may write"), "{said}");
+}
+
+#[tokio::test]
 async fn a_configured_provider_has_a_surface_of_its_own() {
     let provider = Provider::right().await;
     let yaml = "providers: {acme: {kind: openai-compatible, base_url: 'https://llm.acme.com/base/v1'}}";

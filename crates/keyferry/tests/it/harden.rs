@@ -67,6 +67,14 @@ impl Home {
         command
     }
 
+    /// Has the database elsewhere.
+    fn database(&self, path: &Path) {
+        let file = self.path().join("keyferry.yaml");
+        let before = fs::read_to_string(&file).expect("a file");
+        let storage = format!("storage: {{url: 'sqlite://{}'}}\n", path.display());
+        fs::write(&file, before + &storage).expect("a file");
+    }
+
     /// The program, run by its user.
     pub fn keyferry(&self, arguments: &[&str]) -> Command {
         let mut command = self.run(self.program());
@@ -79,18 +87,19 @@ impl Home {
 pub struct Running {
     pub child: Child,
     pub url: String,
+    /// What it said until it had started.
+    pub said: String,
     lines: BufReader<std::process::ChildStderr>,
 }
 
 impl Running {
     /// Reads what it says until it says where it listens.
     fn wait_until_started(&mut self) {
-        let mut said = String::new();
         loop {
-            let begin = said.len();
-            let more = self.lines.read_line(&mut said).expect("text");
-            assert!(more > 0, "it does not start: {said}");
-            if let Ok(line) = serde_json::from_str::<Value>(&said[begin..])
+            let begin = self.said.len();
+            let more = self.lines.read_line(&mut self.said).expect("text");
+            assert!(more > 0, "it does not start: {}", self.said);
+            if let Ok(line) = serde_json::from_str::<Value>(&self.said[begin..])
                 && line["event"] == "started"
             {
                 let listeners = line["listeners"].as_str().expect("listeners");
@@ -112,7 +121,7 @@ impl Drop for Running {
 pub fn start(command: &mut Command) -> Running {
     let mut child = spawn(command);
     let lines = BufReader::new(child.stderr.take().expect("piped"));
-    let mut running = Running { child, url: String::new(), lines };
+    let mut running = Running { child, url: String::new(), said: String::new(), lines };
     running.wait_until_started();
     running
 }
@@ -230,6 +239,50 @@ fn a_command_that_waits_for_a_key_cannot_be_looked_into() {
     assert!(text(&refused.stderr).contains("Permission denied"), "{}", text(&refused.stderr));
     let _ = child.kill();
     let _ = child.wait();
+}
+
+#[test]
+fn a_limit_that_most_secrets_do_not_fit_into_is_warned_of() {
+    let home = Home::new();
+    let limited = |kib: &str| {
+        let mut shell = home.run("sh");
+        shell.args(["-c", &format!("ulimit -l {kib} && exec ./keyferry serve --config keyferry.yaml")]);
+        start(&mut shell).said.clone()
+    };
+    let said = limited("64");
+    assert!(said.contains("\"event\":\"secrets_not_locked\""), "{said}");
+    assert!(!said.contains("\"event\":\"secrets_locked\""), "{said}");
+    let said = limited("1024");
+    assert!(said.contains("\"event\":\"secrets_locked\""), "{said}");
+}
+
+#[test]
+fn a_database_that_a_link_leads_to_is_made_where_it_leads() {
+    let home = Home::new();
+    let there = home.path().join("there");
+    fs::create_dir(&there).expect("a folder");
+    chown(&there, home.user, home.user).expect("its owner");
+    std::os::unix::fs::symlink(there.join("new.db"), home.path().join("link.db")).expect("a link");
+    home.database(&home.path().join("link.db"));
+    drop(start(&mut home.keyferry(&["serve"])));
+    assert!(there.join("new.db").exists());
+}
+
+#[test]
+fn a_database_among_what_belongs_to_others_is_warned_of() {
+    let home = Home::new();
+    let database = PathBuf::from(format!("/tmp/keyferry-test-{}.db", std::process::id()));
+    home.database(&database);
+    let gateway = start(&mut home.keyferry(&["serve"]));
+    let said = gateway.said.clone();
+    drop(gateway);
+    for ending in ["db", "db-wal", "db-shm", "lock"] {
+        let _ = fs::remove_file(database.with_extension(ending));
+    }
+    let line = said.lines().find(|line| line.contains("\"event\":\"folder_shared\""));
+    assert!(line.is_some_and(|line| line.contains("\"/tmp\"")), "{said}");
+    let doctor = text(&output(&mut home.keyferry(&["doctor"])).stdout);
+    assert!(doctor.lines().any(|line| line.starts_with("warn  database_folder")), "{doctor}");
 }
 
 #[test]

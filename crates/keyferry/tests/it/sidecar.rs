@@ -25,6 +25,9 @@ use crate::harness::{Gateway, OPERATOR, Provider, a_key, command};
 /// A gateway that nobody runs.
 const NO_GATEWAY: &str = "http://127.0.0.1:1";
 
+/// A stored key that nobody has.
+const A_CREDENTIAL: &str = "cred_01k8zq5v7d3m9x2n4b6c8f0gth";
+
 /// A running sidecar. It is killed when this is dropped.
 struct Sidecar {
     child: Child,
@@ -151,13 +154,13 @@ fn is_refused(answer: &Value, code: &str) {
 }
 
 fn a_test() -> Value {
-    json!({"op": "test", "tenant": "acme", "credential": "cred_1"})
+    json!({"op": "test", "tenant": "acme", "credential": A_CREDENTIAL})
 }
 
 /// A credential test through the socket, by a user.
 fn as_user(user: u32, group: u32, socket: &Path, program: &Path) -> Output {
     let mut command = Command::new(program);
-    command.args(["credential", "test", "--tenant", "acme", "cred_1", "--sidecar"]).arg(socket);
+    command.args(["credential", "test", "--tenant", "acme", A_CREDENTIAL, "--sidecar"]).arg(socket);
     command.uid(user).gid(group).stdout(Stdio::piped()).stderr(Stdio::piped());
     crate::harden::spawn(&mut command).wait_with_output().expect("it runs")
 }
@@ -176,7 +179,7 @@ async fn a_stored_key_is_tested_through_the_gateway() {
             &sidecar.ask(&json!({"op": "test", "tenant": "other", "credential": credential})),
             "forbidden",
         );
-        is_refused(&sidecar.ask(&json!({"op": "test", "credential": "cred_none"})), "not_found");
+        is_refused(&sidecar.ask(&json!({"op": "test", "credential": A_CREDENTIAL})), "not_found");
         let mut command = command();
         command.args(["credential", "test", "--tenant", &id, &credential, "--json", "--sidecar"]);
         command.arg(sidecar.socket()).output().expect("it runs")

@@ -13,7 +13,10 @@ use keyferry_core::{
 use keyferry_storage::sqlite::SqliteStore;
 
 use super::{super::runtime, check::Check};
-use crate::config::{Bind, Config, ConfigError, MasterSecret, RootConfig};
+use crate::{
+    config::{Bind, Config, ConfigError, MasterSecret, RootConfig},
+    harden::Grants,
+};
 
 /// What may lie between the clock and the time of a file, in seconds.
 const TOLERANCE: i64 = 60;
@@ -34,6 +37,7 @@ pub(super) fn look(config: Result<Config, ConfigError>) -> anyhow::Result<Vec<Ch
         Check::ok("configuration", "valid"),
         environment(&config),
         folder(&config.data_dir),
+        database_folder(&config),
         database_files(&config.database),
         clock(&config.database),
     ];
@@ -72,6 +76,20 @@ fn folder(path: &Path) -> Check {
         }
         Ok(meta) => Check::ok(NAME, shown(path, &meta)),
         Err(_) => Check::ok(NAME, NOT_YET),
+    }
+}
+
+/// Landlock lets the gateway write to all that lies beside its database.
+fn database_folder(config: &Config) -> Check {
+    const NAME: &str = "database_folder";
+    let grants = Grants::of_gateway(config);
+    match grants.too_wide().first() {
+        None => Check::ok(NAME, "its own"),
+        Some(folder) => Check::warn(
+            NAME,
+            format!("{} holds what belongs to others", folder.display()),
+            "Give the database a folder of its own: the gateway may write to all of it.",
+        ),
     }
 }
 

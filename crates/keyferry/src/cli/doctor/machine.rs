@@ -1,16 +1,12 @@
 //! The machine and its kernel.
 
 use keyferry_secretmem::{Backend, probe};
-use rustix::process::{Resource, getrlimit};
 
 use super::{
     check::Check,
     trial::{Trial, trial},
 };
-use crate::harden::{Extent, Filter, Swap};
-
-/// Locked memory that keys, their keys and their neighbours fit into.
-const ENOUGH_LOCKED: u64 = 1024 * 1024;
+use crate::harden::{Extent, Filter, LockLimit, Swap};
 
 pub(super) fn look() -> Vec<Check> {
     let mut checks = Vec::new();
@@ -60,9 +56,9 @@ fn seccomp(trial: &Trial) -> Check {
 }
 
 fn locked_memory() -> Check {
-    let limit = getrlimit(Resource::Memlock).maximum;
-    let found = limit.map_or("no limit".to_owned(), |bytes| format!("{bytes} bytes may be locked"));
-    if limit.is_none_or(|bytes| bytes >= ENOUGH_LOCKED) {
+    let limit = LockLimit::of_this_process();
+    let found = limit.bytes().map_or("no limit".to_owned(), |bytes| format!("{bytes} bytes may be locked"));
+    if limit.is_enough() {
         return Check::ok("locked_memory", found);
     }
     Check::warn("locked_memory", found, "Set LimitMEMLOCK=8M in the unit, or `ulimit -l 8192`.")

@@ -16,7 +16,7 @@ use std::{
 use keyferry::harden::{Confinement, Extent, Filter, Grants, confine_thread};
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketType, connect, socket},
+    net::{AddressFamily, SocketType, connect, netlink, socket},
 };
 
 /// Confines a thread and lets it try something.
@@ -166,6 +166,9 @@ fn nothing_is_run_and_nobody_is_looked_into() {
             socket(AddressFamily::PACKET, SocketType::RAW, None).map_err(io::Error::from),
             Errno::PERM
         ));
+        let ask = |protocol| socket(AddressFamily::NETLINK, SocketType::RAW, protocol);
+        ask(None).expect("the C library asks for the machine's addresses");
+        assert_eq!(ask(Some(netlink::KOBJECT_UEVENT)).err(), Some(Errno::PERM));
         std::thread::spawn(|| ()).join().expect("threads are made as before");
         refused_calls(pid)
     });

@@ -125,6 +125,9 @@ async fn only_keys_that_the_operator_signed_are_sealed_to() {
     // A running gateway looks for a new list once in a while, and at its start.
     gateway.restart().await;
     let strict = started(&gateway, &["--signed-by", public]).await;
+    assert!(!strict.log().contains("sealing_keys_unsigned"), "{}", strict.log());
+    let trusting = started(&gateway, &[]).await;
+    assert!(trusting.log().contains("sealing_keys_unsigned"), "{}", trusting.log());
     let stored = asked(&strict, store.clone()).await;
     assert_eq!((&stored["ok"], &stored["version"]), (&json!(true), &json!(1)), "{stored}");
     let foreign = started(&gateway, &["--signed-by", others]).await;
@@ -201,9 +204,22 @@ fn a_key_that_cannot_be_sealed_is_not_sent() {
     });
     let sidecar = Sidecar::start(&url, &[]);
     let key = a_key("sk-proj-");
+    // In the wrong place, from where it would go into an address or a body.
+    for request in [
+        json!({"op": "test", "tenant": "acme", "credential": key}),
+        json!({"op": "test", "tenant": key, "credential": A_CREDENTIAL}),
+        json!({"op": "rotate", "tenant": "acme", "credential": key, "api_key": key}),
+        json!({"op": "store", "tenant": "acme", "provider": key, "api_key": key}),
+        json!({"op": "store", "tenant": "acme", "provider": "openai", "label": key, "api_key": key}),
+        json!({"op": "store", "tenant": "acme", "provider": "openai", "label": &key[8..], "api_key": &key[8..]}),
+    ] {
+        let answer = sidecar.ask(&request);
+        is_refused(&answer, "invalid_request");
+        assert!(!answer.to_string().contains(&key[8..]), "{answer}");
+    }
     for mut request in [
         json!({"op": "store", "tenant": "acme", "provider": "openai"}),
-        json!({"op": "rotate", "tenant": "acme", "credential": "cred_1"}),
+        json!({"op": "rotate", "tenant": "acme", "credential": A_CREDENTIAL}),
         json!({"op": "seal", "tenant": "acme", "provider": "openai", "purpose": "store"}),
     ] {
         request["api_key"] = json!(key);
@@ -220,4 +236,22 @@ fn a_key_that_cannot_be_sealed_is_not_sent() {
     assert!(received.contains("GET /api/v1/sealing-keys"), "{received}");
     assert!(!received.contains(&key[8..]), "{received}");
     assert!(!sidecar.log().contains(&key[8..]), "{}", sidecar.log());
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_answered_with_that_it_was_done() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let gateway = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 4096]).expect("a request");
+        let body = json!({"status": "ok", "text": "x".repeat(17 * 1024)}).to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+        write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).expect("it reads");
+    });
+    let sidecar = Sidecar::start(&url, &[]);
+    let answer = sidecar.ask(&a_test());
+    is_refused(&answer, "BYOK_SERVICE_UNAVAILABLE");
+    assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("has done it")), "{answer}");
+    gateway.join().expect("no panic");
 }

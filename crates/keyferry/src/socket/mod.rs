@@ -1,7 +1,16 @@
 //! A socket at its place, without a moment in which others could take the place or reach it early.
 //!
 //! The folder is opened once and held; what follows happens in this folder, whatever its path
-//! becomes. The socket is made under a name that nobody knows, given its mode, and then moved.
+//! becomes. The socket is made under a name that nobody knows, given its mode, and then moved. So
+//! are those of listeners made, and the sidecar's.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`policy`] | who may connect: users and groups, as the kernel knows them |
+//! | `acl` | who the file system lets through to the socket |
+
+mod acl;
+pub mod policy;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -25,7 +34,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{acl, policy::Policy};
+use self::policy::Policy;
 
 /// How often the folder's lock is asked for, and how long apart.
 const LOCK_TRIES: u32 = 100;
@@ -118,7 +127,7 @@ pub fn bind(path: &Path, policy: &Policy, entropy: &dyn Entropy) -> Result<Socke
     Ok(Socket { listener, place: Place { path: parent.join(name), identity: identity(&meta) } })
 }
 
-/// One at a time: between looking and moving no other sidecar may look. Whoever may read the folder
+/// One at a time: between looking and moving no other process may look. Whoever may read the folder
 /// can hold this lock, so it is not waited for without an end.
 fn lock(folder: &OwnedFd) -> io::Result<()> {
     for _ in 0..LOCK_TRIES {
@@ -175,7 +184,7 @@ fn make_hidden(
     let failed = |error| SocketError::Io(path.to_owned(), error);
     let mut random = [0; 8];
     entropy.fill(&mut random);
-    let hidden = OsString::from(format!(".sidecar-{:016x}", u64::from_be_bytes(random)));
+    let hidden = OsString::from(format!(".socket-{:016x}", u64::from_be_bytes(random)));
     let place = within(folder, &hidden);
     let listener = UnixListener::bind(&place).map_err(failed)?;
     let owner = geteuid().as_raw();
