@@ -7,7 +7,9 @@
 pub const MAX_VALUE: usize = 4096;
 
 /// Headers in which a secret of the caller's may arrive. None of them ever leaves the gateway.
-pub const SECRET: [&str; 9] = [
+///
+/// The last three are nobody's here. They are what a client sends that was made for another gateway, or for a browser.
+pub const SECRET: [&str; 12] = [
     "authorization",
     "x-api-key",
     "x-goog-api-key",
@@ -17,6 +19,9 @@ pub const SECRET: [&str; 9] = [
     "x-encrypted-key",
     "x-session-key",
     "x-sealed-key",
+    "api-key",
+    "proxy-authorization",
+    "cookie",
 ];
 
 /// Whether a request header goes on to the provider. `name` is in lower case.

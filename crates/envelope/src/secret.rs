@@ -27,6 +27,11 @@ impl SecretBytes {
         Self(LockedBytes::copy_of(bytes))
     }
 
+    /// Copies what came in from outside and may be anybody's, into a share of locked memory of its own.
+    pub fn incoming(bytes: &[u8]) -> Self {
+        Self(LockedBytes::incoming(bytes))
+    }
+
     /// Takes room for `len` bytes, all zero, and lets `fill` write over them in place, so that no second copy exists.
     pub fn init(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
         Self(LockedBytes::new(len, fill))

@@ -147,6 +147,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
         tokio::spawn(destroy_overlapped(store, clock)),
+        tokio::spawn(tell_of_overflow()),
     ];
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
@@ -196,6 +197,28 @@ fn tell_of_memory() {
         );
     } else {
         tracing::info!(event = "secrets_locked", backend = backend.as_str());
+    }
+}
+
+/// Warns when locked memory did not suffice, once a minute at most. Whoever has none was told at the start.
+async fn tell_of_overflow() {
+    if keyferry_secretmem::backend() == keyferry_secretmem::Backend::Heap {
+        return;
+    }
+    let mut told = 0;
+    let mut tick = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        tick.tick().await;
+        let overflowed = keyferry_secretmem::overflowed();
+        if overflowed > told {
+            let secrets = overflowed - told;
+            tracing::warn!(
+                event = "secrets_overflowed",
+                secrets,
+                "locked memory is used up: raise RLIMIT_MEMLOCK"
+            );
+            told = overflowed;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Holds one secret in locked memory and wipes it on drop. It must never print, clone or serialise it, nor let it be
 //! written to once it is filled.
 
-use crate::pool::{Pool, global};
+use crate::pool::{Pool, incoming, own};
 use crate::region::Slot;
 use crate::wipe::wipe;
 
@@ -17,14 +17,14 @@ enum Place {
 impl LockedBytes {
     /// Takes room for `len` bytes, all zero, and lets `fill` write over them in place, so that no second copy exists.
     pub fn new(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
-        let mut secret = Self::zeros(len, global());
+        let mut secret = Self::zeros(len, own());
         fill(secret.bytes_mut());
         secret
     }
 
     /// Like [`new`](Self::new); if `fill` fails, what it wrote is wiped.
     pub fn try_new<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
-        let mut secret = Self::zeros(len, global());
+        let mut secret = Self::zeros(len, own());
         fill(secret.bytes_mut())?;
         Ok(secret)
     }
@@ -32,6 +32,14 @@ impl LockedBytes {
     /// Takes a copy of `bytes`. The original is the caller's to wipe.
     pub fn copy_of(bytes: &[u8]) -> Self {
         Self::new(bytes.len(), |copy| copy.copy_from_slice(bytes))
+    }
+
+    /// Takes a copy of what came in from outside and may be anybody's: it has a share of the locked memory of its own, and
+    /// lies on the heap when that is used up, so that nobody can take the place of the secrets that are kept.
+    pub fn incoming(bytes: &[u8]) -> Self {
+        let mut secret = Self::zeros(bytes.len(), incoming());
+        secret.bytes_mut().copy_from_slice(bytes);
+        secret
     }
 
     fn zeros(len: usize, pool: &'static Pool) -> Self {

@@ -12,7 +12,7 @@ use crate::region::{Backend, REGION, Region, Slot, try_out};
 /// for JWTs and sealed keys.
 const CLASSES: [usize; 6] = [64, 128, 256, 576, 1024, 4096];
 
-/// What the pool locks at most, whatever the kernel allows: 32 MiB hold more than a hundred thousand keys.
+/// What a pool locks at most, whatever the kernel allows: 32 MiB hold more than a hundred thousand keys.
 const CEILING: usize = 32 * 1024 * 1024;
 
 /// A pool of slots in locked memory.
@@ -30,7 +30,7 @@ struct State {
     full: bool,
 }
 
-/// What the pool looks like at a moment.
+/// What locked memory looks like at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Where secrets lie.
@@ -43,29 +43,57 @@ pub struct Report {
     pub overflowed: u64,
 }
 
-/// The pool of the process.
-pub(crate) fn global() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(|| {
+/// The pools of the process. Regions are never given back, so what comes in from outside has a pool of its own: whatever
+/// strangers send, in whatever sizes, the other half is left for the secrets that the process keeps.
+struct Pools {
+    own: Pool,
+    incoming: Pool,
+}
+
+fn pools() -> &'static Pools {
+    static POOLS: OnceLock<Pools> = OnceLock::new();
+    POOLS.get_or_init(|| {
         let best =
             [Backend::MemfdSecret, Backend::Locked].into_iter().find(|&backend| probe(backend).is_ok());
-        Pool::new(best.unwrap_or(Backend::Heap), CEILING)
+        let backend = best.unwrap_or(Backend::Heap);
+        Pools { own: Pool::new(backend, CEILING), incoming: Pool::new(backend, incoming_ceiling(lockable())) }
     })
+}
+
+/// Half of what may be locked.
+fn incoming_ceiling(lockable: usize) -> usize {
+    lockable.min(CEILING) / 2
+}
+
+/// The pool for the secrets that the process keeps.
+pub(crate) fn own() -> &'static Pool {
+    &pools().own
+}
+
+/// The pool for what comes in from outside.
+pub(crate) fn incoming() -> &'static Pool {
+    &pools().incoming
 }
 
 /// Where the secrets of this process lie.
 pub fn backend() -> Backend {
-    global().backend
+    own().backend
 }
 
 /// How many secrets had to lie on the heap since the start: the locked memory was used up, or they were too long.
 pub fn overflowed() -> u64 {
-    global().overflowed.load(Relaxed)
+    report().overflowed
 }
 
-/// What the pool of this process looks like now.
+/// What the pools of this process look like now, as one.
 pub fn report() -> Report {
-    global().report()
+    let (own, incoming) = (own().report(), incoming().report());
+    Report {
+        backend: own.backend,
+        locked: own.locked + incoming.locked,
+        in_use: own.in_use + incoming.in_use,
+        overflowed: own.overflowed + incoming.overflowed,
+    }
 }
 
 /// Tries whether this kernel, with the limits of this process, gives memory of a kind.
@@ -149,4 +177,27 @@ impl State {
 
 fn free_slot(regions: &mut [Region], len: usize) -> Option<Slot> {
     regions.iter_mut().find_map(|region| region.take(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_gets_half_of_what_may_be_locked() {
+        for (lockable, ceiling) in [(0, 0), (8 << 20, 4 << 20), (usize::MAX, CEILING / 2)] {
+            assert_eq!(incoming_ceiling(lockable), ceiling);
+        }
+        assert!(incoming().ceiling <= own().ceiling / 2);
+    }
+
+    #[test]
+    fn a_secret_that_came_in_is_in_no_region_of_the_others() {
+        let before = own().report();
+        let held: Vec<_> = (0..600).map(|_| crate::LockedBytes::incoming(&[7; 4000])).collect();
+        assert!(held.iter().all(|one| one.expose() == [7; 4000]));
+        // Other tests take of the pool of the process meanwhile, but never so many of this size.
+        assert!(own().report().in_use < before.in_use + 600);
+        assert!(incoming().report().in_use + incoming().report().overflowed as usize >= 600);
+    }
 }

@@ -31,6 +31,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// For the first bytes of a connection to come.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 
+/// How long others of an HTTP/2 connection that is to end may keep it as it is.
+const OTHERS: Duration = Duration::from_secs(10);
+/// For the last answer to have arrived. Some clients take a GOAWAY that comes before an answer's end for
+/// an error of the answer (python-h2).
+const ARRIVING: Duration = Duration::from_millis(100);
+/// For the client to close a connection that nothing is answered on any more.
+const LEAVING: Duration = Duration::from_secs(2);
+
 /// What a connection serves.
 pub(super) struct Served {
     pub(super) app: Arc<App>,
@@ -100,11 +108,15 @@ impl Served {
         let shared = Arc::<Shared>::default();
         let framed = FramedIo::new(io, early, PREFACE.len(), Arc::clone(&shared));
         let service = service_fn(|request: Request<Incoming>| {
+            let busy = shared.busy();
             // Now, not when the answer is worked on: the library asks in the order of the heads.
             let extracted = shared.secrets_of(request.headers());
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
-            async move { Ok::<_, Infallible>(app.answer(serves, client, &shared, request, extracted).await) }
+            async move {
+                let answer = app.answer(serves, client, &shared, request, extracted).await;
+                Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
+            }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -132,15 +144,31 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     mut phases: Phases,
 ) {
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
+    let told_by_answer = tokio::select! {
         ended = connection.as_mut() => return log_end(ended),
-        _ = phases.wait_for(|phase| *phase >= until) => shut_down(connection.as_mut()),
-        () = shared.ending() => shut_down(connection.as_mut()),
-    }
+        _ = phases.wait_for(|phase| *phase >= until) => false,
+        () = answered(shared) => true,
+    };
+    shut_down(connection.as_mut());
     tokio::select! {
         ended = connection => log_end(ended),
+        () = left(shared), if told_by_answer => {}
         _ = phases.wait_for(|phase| *phase == Phase::Ending) => {}
     }
+}
+
+/// Waits until an answer that ends its connection, and what is answered beside it, has arrived.
+async fn answered(shared: &Shared) {
+    shared.ending().await;
+    // Whoever keeps asking must not keep the connection by it.
+    let _ = timeout(OTHERS, shared.idle()).await;
+    tokio::time::sleep(ARRIVING).await;
+}
+
+/// Waits until a client that was told to leave has had the time for it.
+async fn left(shared: &Shared) {
+    shared.idle().await;
+    tokio::time::sleep(LEAVING).await;
 }
 
 /// How a connection ended interests only whoever looks closely; the error's text is the library's

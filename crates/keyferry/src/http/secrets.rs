@@ -75,8 +75,13 @@ impl SecretHeaders {
     pub fn add(&mut self, name: &'static str, value: &[u8]) {
         match self.found.iter_mut().find(|found| found.name == name) {
             Some(found) => found.count += 1,
-            None => self.found.push(Found { name, count: 1, value: copy(value) }),
+            None => self.found.push(Found { name, count: 1, value: SecretBytes::incoming(value) }),
         }
+    }
+
+    /// How much they take up, about.
+    pub fn size(&self) -> usize {
+        self.found.iter().map(|found| found.value.expose().len().max(64)).sum()
     }
 
     /// Whether there is a secret header in a map.

@@ -157,7 +157,7 @@ fn without_locked_memory_everything_works_and_is_counted() {
 
 #[test]
 fn a_filler_that_fails_or_panics_leaves_nothing() {
-    let before = global().report().in_use;
+    let before = own().report().in_use;
     assert_eq!(
         LockedBytes::try_new(4096, |bytes| {
             bytes.fill(1);
@@ -168,7 +168,7 @@ fn a_filler_that_fails_or_panics_leaves_nothing() {
     );
     let panicked = std::panic::catch_unwind(|| LockedBytes::new(4096, |_| panic!("on purpose")));
     assert!(panicked.is_err());
-    assert_eq!(global().report().in_use, before);
+    assert_eq!(own().report().in_use, before);
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{HEAD_TIME, Shared, frames::Frames, timer::Timer};
+use super::{HEAD_TIME, Shared, frames::Frames, timer::Timer, wipe};
 
 const READ_SIZE: usize = 8 * 1024;
 
@@ -19,11 +19,15 @@ pub struct FramedIo<T> {
     io: T,
     shared: Arc<Shared>,
     frames: Frames,
-    /// Read from the client before, not yet looked at.
-    early: Zeroizing<Vec<u8>>,
+    /// Read from the client, not yet looked at, from here on.
+    unread: Zeroizing<Vec<u8>>,
+    unread_at: usize,
     /// To be read by the library.
     out: Vec<u8>,
     out_at: usize,
+    /// How often the library had asked about a head when it was last told that there is nothing to read. None if there
+    /// was something since.
+    asked: Option<usize>,
     /// Runs while a header block is not complete.
     timer: Timer,
 }
@@ -31,18 +35,60 @@ pub struct FramedIo<T> {
 impl<T> FramedIo<T> {
     /// A connection of which `early` was read already: a preface of this length, and what came with it.
     pub fn new(io: T, early: Zeroizing<Vec<u8>>, preface: usize, shared: Arc<Shared>) -> Self {
-        let frames = Frames::after(preface);
-        Self { io, shared, frames, early, out: Vec::new(), out_at: 0, timer: Timer::default() }
+        Self {
+            io,
+            shared,
+            frames: Frames::after(preface),
+            unread: early,
+            unread_at: 0,
+            out: Vec::new(),
+            out_at: 0,
+            asked: None,
+            timer: Timer::default(),
+        }
     }
 
-    fn feed(&mut self, input: &[u8]) {
+    /// Takes of the input. Answers how much: all of it, unless the library has enough to read, or to ask about.
+    fn feed(&mut self, input: &[u8]) -> usize {
         let block = self.frames.in_block();
-        self.frames.feed(input, &mut self.out);
+        let mut at = 0;
+        loop {
+            let taken = self.frames.feed(&input[at..], &mut self.out);
+            at += taken;
+            // Before the library sees the heads they are of.
+            self.shared.keep_secrets(self.frames.extracted());
+            if taken == 0 || self.shared.is_full() {
+                break;
+            }
+        }
         if self.frames.in_block() != block {
             self.timer.clear();
         }
-        // Before the library sees the heads they are of.
-        self.shared.keep_newest(self.frames.extracted());
+        at
+    }
+
+    /// Takes of what was left.
+    fn feed_unread(&mut self) {
+        let unread = std::mem::take(&mut self.unread);
+        self.unread_at += self.feed(&unread[self.unread_at..]);
+        if self.unread_at < unread.len() {
+            self.unread = unread;
+        } else {
+            self.unread_at = 0;
+        }
+    }
+
+    /// There is nothing to read. The library has read every head, and takes up those that it takes before it reads again.
+    /// So if it reads again and did not ask, it refused those that wait, and their secrets go.
+    fn settle(&mut self, cx: &Context<'_>) {
+        if self.shared.waiting().is_empty() {
+            return;
+        }
+        let asked = self.shared.asked.load(Ordering::Relaxed);
+        if self.asked.replace(asked) == Some(asked) {
+            self.shared.waiting().clear();
+        }
+        cx.waker().wake_by_ref();
     }
 
     /// Whether a header block has not been completed in time.
@@ -65,9 +111,10 @@ impl<T> FramedIo<T> {
         buf.put_slice(&waiting[..taken]);
         self.out_at += taken;
         if self.out_at == self.out.len() {
-            self.out.zeroize();
+            wipe(&mut self.out);
             self.out_at = 0;
         }
+        self.asked = None;
         true
     }
 }
@@ -75,22 +122,31 @@ impl<T> FramedIo<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for FramedIo<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.early.is_empty() {
-            let early = std::mem::take(&mut this.early);
-            this.feed(&early);
-        }
         loop {
             // After what broke the connection off nothing comes.
             if this.hand_out(buf) || this.frames.is_broken() {
                 return Poll::Ready(Ok(()));
             }
+            if this.shared.is_full() {
+                this.settle(cx);
+                return Poll::Pending;
+            }
+            if !this.unread.is_empty() {
+                this.feed_unread();
+                continue;
+            }
             let passing = this.frames.passing().min(buf.remaining());
             if passing > 0 {
                 let mut part = ReadBuf::new(buf.initialize_unfilled_to(passing));
-                ready!(Pin::new(&mut this.io).poll_read(cx, &mut part))?;
+                let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, &mut part) else {
+                    this.settle(cx);
+                    return Poll::Pending;
+                };
+                read?;
                 let read = part.filled().len();
                 buf.advance(read);
                 this.frames.passed(read);
+                this.asked = None;
                 return Poll::Ready(Ok(()));
             }
             let mut space = [std::mem::MaybeUninit::uninit(); READ_SIZE];
@@ -101,12 +157,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for FramedIo<T> {
                     this.frames.break_off(&mut this.out);
                     continue;
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    this.settle(cx);
+                    return Poll::Pending;
+                }
             }
             if part.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.feed(part.filled());
+            let taken = this.feed(part.filled());
+            this.unread.extend_from_slice(&part.filled()[taken..]);
             part.filled_mut().zeroize();
         }
     }
@@ -137,3 +197,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FramedIo<T> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

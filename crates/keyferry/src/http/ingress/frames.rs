@@ -4,14 +4,17 @@
 //! secret; everything else passes as it came. So the library's buffers and tables never hold one.
 //! Nothing is judged here that the library judges: what cannot be passed on ends the connection.
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
     Extracted, MAX_HEAD,
     hpack::{Decoder, ENTRY, Malformed, encode},
+    wipe,
 };
 use crate::http::secrets::{Mark, SecretHeaders, secret_name};
 
+/// So much waits for the library before no more input is taken: a header block may come out far larger than it came in.
+const MAX_OUT: usize = 64 * 1024;
 /// The largest frame that we announce to take.
 const MAX_FRAME: usize = 16 * 1024;
 /// The longest header block, as it comes.
@@ -40,6 +43,8 @@ pub(super) struct Frames {
     /// How many header blocks have begun.
     blocks: u64,
     decoder: Decoder,
+    /// The highest stream with a head so far.
+    last_stream: u32,
     heads: u64,
     extracted: Vec<Extracted>,
 }
@@ -75,6 +80,7 @@ impl Frames {
             block: None,
             blocks: 0,
             decoder: Decoder::new(),
+            last_stream: 0,
             heads: 0,
             extracted: Vec::new(),
         }
@@ -112,7 +118,7 @@ impl Frames {
     pub(super) fn break_off(&mut self, out: &mut Vec<u8>) {
         self.state = State::Broken;
         self.block = None;
-        self.payload.zeroize();
+        wipe(&mut self.payload);
         out.extend_from_slice(&UNACCEPTABLE);
     }
 
@@ -121,29 +127,32 @@ impl Frames {
         matches!(self.state, State::Broken)
     }
 
-    /// Takes input and puts out what the library may see.
-    pub(super) fn feed(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
-        while !input.is_empty() && !self.is_broken() {
+    /// Takes input and puts out what the library may see. Answers how much was taken: it stops behind each head with
+    /// secrets, and when enough was put out.
+    pub(super) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+        let mut rest = input;
+        while !rest.is_empty() && self.extracted.is_empty() && out.len() < MAX_OUT {
             let taken = match self.state {
                 State::Passing(left) => {
-                    let taken = left.min(input.len());
-                    out.extend_from_slice(&input[..taken]);
+                    let taken = left.min(rest.len());
+                    out.extend_from_slice(&rest[..taken]);
                     self.passed(taken);
                     taken
                 }
-                State::Start => self.begin(input, out),
+                State::Start => self.begin(rest, out),
                 State::Payload { kind, flags, length } => {
-                    let taken = (length - self.payload.len()).min(input.len());
-                    self.payload.extend_from_slice(&input[..taken]);
+                    let taken = (length - self.payload.len()).min(rest.len());
+                    self.payload.extend_from_slice(&rest[..taken]);
                     if self.payload.len() == length && self.end_payload(kind, flags, out).is_err() {
                         self.break_off(out);
                     }
                     taken
                 }
-                State::Broken => return,
+                State::Broken => rest.len(),
             };
-            input = &input[taken..];
+            rest = &rest[taken..];
         }
+        input.len() - rest.len()
     }
 
     /// Takes of the beginning of a frame: length, kind, flags, stream.
@@ -193,24 +202,29 @@ impl Frames {
         let Some(mut block) = self.block.take() else { return Err(Malformed) };
         let fragment = if kind == HEADERS { fragment(flags, &self.payload)? } else { &self.payload };
         block.bytes.extend_from_slice(fragment);
-        self.payload.zeroize();
+        wipe(&mut self.payload);
         self.state = State::Start;
         if flags & END_HEADERS == 0 {
             self.block = Some(block);
             return Ok(());
         }
-        let fields = self.rewrite(&block.bytes)?;
+        let fields = self.rewrite(&block)?;
         put_out(&block, &fields, out);
         Ok(())
     }
 
     /// The same fields as literals, without the secrets.
-    fn rewrite(&mut self, block: &[u8]) -> Result<Vec<u8>, Malformed> {
+    fn rewrite(&mut self, block: &Block) -> Result<Vec<u8>, Malformed> {
+        // A second block of a stream is its trailers, and a lower number the library refuses. Nobody asks for secrets of
+        // either.
+        let stream = u32::from_be_bytes(block.stream) & 0x7fff_ffff;
+        let is_head = stream > self.last_stream;
+        self.last_stream = self.last_stream.max(stream);
         let mark = Mark(self.heads + 1);
         let (mut secrets, mut any) = (SecretHeaders::default(), false);
         let (mut fields, mut size) = (Vec::new(), 0);
         let mut marked = Zeroizing::new(Vec::new());
-        self.decoder.decode(block, |name, value| {
+        self.decoder.decode(&block.bytes, |name, value| {
             // What is beyond the limit need not be shown to the library for it to refuse the rest.
             if size > MAX_HEAD {
                 return;
@@ -223,7 +237,10 @@ impl Frames {
             marked.clear();
             marked.extend_from_slice(value);
             let inner = inner(value);
-            if name != known.as_bytes() || value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+            if !is_head
+                || name != known.as_bytes()
+                || value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f)
+            {
                 // The library must not take for good what stands behind the mark.
                 marked.fill(0);
             } else {

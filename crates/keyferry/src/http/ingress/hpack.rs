@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use keyferry_envelope::SecretBytes;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::huffman;
-use crate::http::secrets::{copy, secret_name};
+use super::{MAX_FIELDS, huffman, wipe};
+use crate::http::secrets::secret_name;
 
 /// A block breaks a rule, or asks for more than is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(super) struct Malformed;
 const MAX_TABLE: usize = 4096;
 /// What an entry counts for besides its texts (RFC 7541 §4.1).
 pub(super) const ENTRY: usize = 32;
+/// The most fields of a block. Some more than a request may have, so that one with a few too many gets an answer.
+const MAX_IN_BLOCK: usize = 2 * MAX_FIELDS;
 
 /// The state of one connection's compression.
 pub(super) struct Decoder {
@@ -54,19 +56,22 @@ impl Decoder {
         mut block: &[u8],
         mut field: impl FnMut(&[u8], &[u8]),
     ) -> Result<(), Malformed> {
-        let mut begun = false;
+        let mut fields = 0;
         let (mut name, mut value) = (Zeroizing::new(Vec::new()), Zeroizing::new(Vec::new()));
         while let Some(&first) = block.first() {
             if first & 0xe0 == 0x20 {
                 let max = integer(&mut block, 5)?;
-                if begun || max > MAX_TABLE {
+                if fields > 0 || max > MAX_TABLE {
                     return Err(Malformed);
                 }
                 self.max = max;
                 self.shrink_to(max);
                 continue;
             }
-            begun = true;
+            fields += 1;
+            if fields > MAX_IN_BLOCK {
+                return Err(Malformed);
+            }
             if first & 0x80 != 0 {
                 let (known, text) = self.entry(integer(&mut block, 7)?)?;
                 field(known, text);
@@ -84,8 +89,8 @@ impl Decoder {
             if indexed {
                 self.insert(&name, &value);
             }
-            name.zeroize();
-            value.zeroize();
+            wipe(&mut name);
+            wipe(&mut value);
         }
         Ok(())
     }
@@ -106,7 +111,7 @@ impl Decoder {
             return;
         }
         let value = match secret_name(name) {
-            Some(_) => Value::Secret(copy(value)),
+            Some(_) => Value::Secret(SecretBytes::incoming(value)),
             None => Value::Plain(value.to_vec()),
         };
         self.size += size;

@@ -31,7 +31,7 @@ mod timer;
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -42,6 +42,7 @@ pub use guard::GuardedIo;
 pub use h2::judge as judge_h2;
 use http::HeaderMap;
 use tokio::sync::Notify;
+use zeroize::Zeroize;
 
 use super::secrets::{Mark, SecretHeaders};
 
@@ -74,8 +75,12 @@ pub struct Refusal {
 pub const REFUSED_TARGET: &str = "/.refused";
 const STAND_IN: &[u8] = b"GET /.refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
-/// The most heads of an HTTP/2 connection that wait for the library: more than it has streams.
-const MAX_WAITING: usize = 256;
+/// The most heads of an HTTP/2 connection whose secrets wait for the library, and about how much
+/// they take up. No more is read until it has asked about all that it takes.
+const MAX_WAITING: usize = 64;
+const MAX_WAITING_SIZE: usize = 64 * 1024;
+/// What a buffer of a connection may keep when nothing is in it.
+const MAX_KEPT: usize = 32 * 1024;
 
 /// What a connection's guard and its service tell each other.
 #[derive(Default)]
@@ -84,7 +89,10 @@ pub struct Shared {
     in_flight: AtomicUsize,
     /// Of heads that the library has and has not asked about yet, in their order.
     extracted: Mutex<VecDeque<Extracted>>,
+    /// How often the library has asked about an HTTP/2 head.
+    asked: AtomicUsize,
     ending: Notify,
+    idle: Notify,
 }
 
 /// The secrets of one head, and the mark that stands in their places.
@@ -111,6 +119,13 @@ impl Shared {
         self.ending.notified().await;
     }
 
+    /// Waits until nothing is being answered.
+    pub async fn idle(&self) {
+        while self.is_busy() {
+            self.idle.notified().await;
+        }
+    }
+
     /// A request is being answered until the guard is dropped.
     pub fn busy(self: &std::sync::Arc<Self>) -> Busy {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -120,33 +135,47 @@ impl Shared {
     /// The secrets of the next head that the library asks about. It asks once about each, in their
     /// order, except the stand-in.
     pub fn next_secrets(&self) -> Option<Extracted> {
-        self.extracted.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.waiting().pop_front()
     }
 
     /// The secrets of an HTTP/2 request with these headers. The library asks in the order of the
     /// heads, but not about those that it refuses itself.
     pub fn secrets_of(&self, headers: &HeaderMap) -> Option<Extracted> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         if !SecretHeaders::are_in(headers) {
             return Some(Extracted { mark: Mark(0), secrets: SecretHeaders::default() });
         }
-        let mut waiting = self.extracted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         std::iter::from_fn(|| waiting.pop_front()).find(|one| one.secrets.fit(headers, one.mark))
     }
 
-    /// As [`Self::keep_secrets`], for heads that the library may never ask about.
-    fn keep_newest(&self, extracted: impl Iterator<Item = Extracted>) {
-        let mut waiting = self.extracted.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.extend(extracted);
-        let more = waiting.len().saturating_sub(MAX_WAITING);
-        waiting.drain(..more);
+    fn keep_secrets(&self, extracted: impl Iterator<Item = Extracted>) {
+        self.waiting().extend(extracted);
     }
 
-    fn keep_secrets(&self, extracted: impl Iterator<Item = Extracted>) {
-        self.extracted.lock().unwrap_or_else(PoisonError::into_inner).extend(extracted);
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Extracted>> {
+        self.extracted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no more secrets are to be added to those that wait.
+    fn is_full(&self) -> bool {
+        let waiting = self.waiting();
+        waiting.len() >= MAX_WAITING
+            || waiting.iter().map(|one| one.secrets.size()).sum::<usize>() >= MAX_WAITING_SIZE
     }
 
     fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Wipes what was written to a buffer, and lets go of one that has grown. What is behind its end was
+/// never written or wiped here before.
+fn wipe(buffer: &mut Vec<u8>) {
+    buffer.as_mut_slice().zeroize();
+    buffer.clear();
+    if buffer.capacity() > MAX_KEPT {
+        *buffer = Vec::new();
     }
 }
 
@@ -155,6 +184,8 @@ pub struct Busy(std::sync::Arc<Shared>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.0.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.idle.notify_one();
+        }
     }
 }

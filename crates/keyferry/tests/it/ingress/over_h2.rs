@@ -472,3 +472,63 @@ async fn over_tls_both_versions_are_served_and_refused_alike() {
     assert_eq!(scene.got().len(), before);
     request("GET", &format!("{}/healthz", scene.gateway.url()), &[], b"").await.expect(200);
 }
+
+#[tokio::test]
+async fn heads_and_trailers_that_nobody_answers_take_up_no_locked_memory() {
+    let scene = Scene::start().await;
+    let before = scene.locked().await;
+    // Each field is put into the table once, and a byte names it from then on.
+    let names = ["x-api-key", "x-goog-api-key", "x-byok-key", "x-byok-keys", "x-session-key", "x-sealed-key"];
+    let first: Vec<u8> = names
+        .iter()
+        .flat_map(|name| {
+            let mut field = literal(name.as_bytes(), &[b'k'; 500]);
+            field[0] = 0x40;
+            field
+        })
+        .collect();
+    let again: Vec<u8> = (0..names.len() as u8).map(|at| 0xbe + at).collect();
+    let plain: Vec<u8> =
+        [(":method", "POST"), (":scheme", "https"), (":path", "/healthz"), (":authority", "gw")]
+            .iter()
+            .flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes()))
+            .collect();
+    let refused = literal(b"connection", b"close");
+    let mut open = Vec::new();
+    for connection in 0..12 {
+        let mut io = connect(scene.gateway.port()).await;
+        let mut bytes = [h2::PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+        for at in 0..60 {
+            let (stream, secrets) = (1 + 2 * at, if at == 0 { &first } else { &again });
+            if connection % 2 == 0 {
+                bytes.extend(frame(HEADERS, END_HEADERS, stream, &plain));
+                bytes.extend(frame(DATA, 0, stream, b"x"));
+                bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, secrets));
+            } else {
+                let head = [&plain[..], secrets, &refused].concat();
+                bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head));
+            }
+        }
+        h2::send(&mut io, &bytes).await;
+        open.push(io);
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    scene.still_serves().await;
+    let after = scene.locked().await;
+    // It was 12 connections, 60 heads, 6 secrets in slots of 576 bytes: more than 2 MB.
+    assert!(after.0 <= before.0 + 512.0 * 1024.0, "{before:?}, then {after:?}");
+    assert_eq!(after.1, before.1, "none lies on the heap");
+    drop(open);
+}
+
+impl Scene {
+    /// How many bytes are locked, and how many secrets found no place there.
+    async fn locked(&self) -> (f64, f64) {
+        let text = request("GET", &format!("{}/metrics", self.gateway.metrics_url()), &[], b"").await.text();
+        let number = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).expect("the metric");
+            line.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+        };
+        (number("keyferry_secretmem{"), number("keyferry_secretmem_overflowed_total"))
+    }
+}

@@ -29,8 +29,13 @@ fn pass(input: &[u8], piece: usize) -> (Vec<u8>, Vec<Extracted>, bool) {
         let passing = frames.passing().min(part.len());
         out.extend_from_slice(&part[..passing]);
         frames.passed(passing);
-        frames.feed(&part[passing..], &mut out);
-        extracted.extend(frames.extracted());
+        let mut at = passing;
+        while at < part.len() {
+            let mut some = Vec::new();
+            at += frames.feed(&part[at..], &mut some);
+            out.extend(some);
+            extracted.extend(frames.extracted());
+        }
     }
     (out, extracted, frames.is_broken())
 }
@@ -134,6 +139,45 @@ fn a_secret_with_a_forbidden_character_or_name_is_left_for_the_library_to_refuse
         assert_eq!(out[PREFACE.len()..], frame(HEADERS, END_HEADERS, 1, &block(&[(name, &zeros)])));
         assert!(extracted.is_empty() && !broken);
     }
+}
+
+#[test]
+fn a_secret_in_trailers_is_kept_nowhere_and_left_for_the_library_to_refuse() {
+    let head = block(&[(":path", "/")]);
+    let trailers = block(&[("x-api-key", "sk-one"), ("a", "b")]);
+    for second in [1, 3] {
+        let input = [
+            PREFACE.to_vec(),
+            frame(HEADERS, END_HEADERS, 3, &head),
+            frame(HEADERS, END_HEADERS | END_STREAM, second, &trailers),
+        ]
+        .concat();
+        let (out, extracted, broken) = pass(&input, 4096);
+        let zeros = block(&[("x-api-key", "\0\0\0\0\0\0"), ("a", "b")]);
+        assert!(out.ends_with(&frame(HEADERS, END_HEADERS | END_STREAM, second, &zeros)));
+        assert!(extracted.is_empty() && !broken);
+    }
+}
+
+#[test]
+fn input_waits_when_enough_was_put_out() {
+    // One entry of the table, which three bytes put out three times.
+    let mut first = vec![0x40, 1, b'a'];
+    let value = vec![b'v'; 4000];
+    first.extend([127, 0xa1, 0x1e]);
+    first.extend(&value);
+    let mut input = [PREFACE, &frame(HEADERS, END_HEADERS, 1, &first)].concat();
+    for stream in 1..500 {
+        input.extend(frame(HEADERS, END_HEADERS, 1 + 2 * stream, &[0xbe; 3]));
+    }
+    let (mut frames, mut at, mut heads) = (Frames::after(PREFACE.len()), 0, 0);
+    while at < input.len() {
+        let mut out = Vec::new();
+        at += frames.feed(&input[at..], &mut out);
+        assert!(out.len() < MAX_OUT + 3 * 4096 && !frames.is_broken());
+        heads += memchr::memmem::find_iter(&out, &value).count();
+    }
+    assert_eq!(heads, 1 + 3 * 499);
 }
 
 #[test]

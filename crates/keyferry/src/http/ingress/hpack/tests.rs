@@ -110,6 +110,13 @@ fn what_breaks_a_rule_is_malformed() {
 }
 
 #[test]
+fn a_block_with_far_more_fields_than_a_request_has_is_malformed() {
+    let read = |fields: usize| read(&mut Decoder::new(), &vec![0x82; fields]).map(|fields| fields.len());
+    assert_eq!(read(MAX_IN_BLOCK), Ok(MAX_IN_BLOCK));
+    assert_eq!(read(MAX_IN_BLOCK + 1), Err(Malformed));
+}
+
+#[test]
 fn what_is_written_is_read_again() {
     let long = "v".repeat(20_000);
     let fields =
