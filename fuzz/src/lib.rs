@@ -30,3 +30,27 @@ pub fn seed(name: &str, bytes: &[u8]) {
         std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
     }
 }
+
+/// Cuts the rest of an input in pieces, in a way that its first two bytes say: most of them a few bytes long, some
+/// empty. Answers the rest as a whole, too.
+pub fn cut(input: &[u8]) -> Option<(&[u8], Vec<&[u8]>)> {
+    let (how, whole) = input.split_first_chunk::<2>()?;
+    let mut state = u32::from(u16::from_be_bytes(*how)) | 1 << 20;
+    let (mut rest, mut pieces) = (whole, Vec::new());
+    while !rest.is_empty() {
+        // Xorshift (Marsaglia): all that is wanted is that the lengths differ.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        let most = if state & 0x700 == 0 { 5000 } else { 9 };
+        let (piece, after) = rest.split_at((state as usize >> 11) % most % (rest.len() + 1));
+        pieces.push(piece);
+        rest = after;
+    }
+    Some((whole, pieces))
+}
+
+/// Where `part` stands in `whole`.
+pub fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
+    memchr::memmem::find(whole, part)
+}

@@ -101,6 +101,11 @@ const fn is_bearer_char(byte: u8) -> bool {
     is_key_char(byte) || matches!(byte, b'+' | b'/' | b'=')
 }
 
+/// Characters that JSON numbers are made of.
+const fn is_number_char(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E')
+}
+
 /// A text with its JSON escapes and percent-encodings undone, and the way back. Each escape is one byte here, so that
 /// a range of it never ends inside an escape of the text.
 struct Decoded<'t> {
@@ -169,10 +174,15 @@ impl<'t> Decoded<'t> {
     fn is_number(&self, range: Range<usize>) -> bool {
         let before = self.slice(0..range.start).trim_ascii_end();
         matches!(before.last(), None | Some(b':' | b',' | b'['))
-            && self
-                .slice(range)
-                .iter()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'))
+            && self.slice(range).iter().all(|&byte| is_number_char(byte))
+    }
+
+    /// The number that a range is a part of: one with a sign within has a character that is no key's.
+    fn number_around(&self, found: Range<usize>) -> Option<Range<usize>> {
+        let before = self.slice(0..found.start);
+        let start = before.iter().rposition(|&byte| !is_number_char(byte)).map_or(0, |at| at + 1);
+        let whole = start..self.run_from(found.end, is_number_char);
+        self.is_number(whole.clone()).then_some(whole)
     }
 
     fn run_from(&self, start: usize, belongs: impl Fn(u8) -> bool) -> usize {
@@ -190,7 +200,8 @@ impl<'t> Decoded<'t> {
         let before = self.bytes.get(..found.start).unwrap_or_default();
         let start = before.iter().rposition(|&byte| !is_key_char(byte)).map_or(0, |at| at + 1);
         let end = self.without_stop(start..self.run_from(found.end, is_key_char)).end;
-        start..end.max(found.end)
+        let token = start..end.max(found.end);
+        self.number_around(token.clone()).unwrap_or(token)
     }
 
     fn known_prefixes(&self, mut report: impl FnMut(Range<usize>)) {

@@ -19,6 +19,9 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod custody;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod harden;
 pub mod http;

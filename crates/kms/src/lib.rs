@@ -10,6 +10,9 @@
 
 pub mod aws;
 mod config;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 pub mod local;
 pub mod pkcs11;

@@ -4,6 +4,8 @@
 //! derived from the same bytes. The server's own `rewrap` knows no associated data (it answers as to
 //! a changed ciphertext), so renewing is to unwrap and to wrap again.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod place;
 mod renewal;
 mod reply;

@@ -124,6 +124,15 @@ fn a_short_key_masks_no_words() {
 }
 
 #[test]
+fn a_number_with_a_sign_within_stays_a_number() {
+    for (text, expected) in
+        [("[12345678e+5]", "[0]"), ("[1E+12345678, 2]", "[0, 2]"), ("{\"n\": -1.5e+12345678}", "{\"n\": 0}")]
+    {
+        assert_eq!(scrubbed(text, Some("12345678")), expected);
+    }
+}
+
+#[test]
 fn a_number_that_is_part_of_a_key_stays_a_number() {
     let out = scrubbed(r#"{"code":1234567890,"n":-1234567890.5}"#, Some("ab1234567890cd"));
     assert_eq!(out, r#"{"code":0,"n":0}"#);

@@ -13,6 +13,8 @@ mod authenticate;
 mod body;
 mod bring;
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod jose_tests;
 mod jwk;

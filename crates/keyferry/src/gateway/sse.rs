@@ -20,6 +20,9 @@ pub(super) struct Boundary {
 impl Boundary {
     /// Takes what came; answers what may go on.
     pub(super) fn pass(&mut self, chunk: Bytes) -> Bytes {
+        if chunk.is_empty() {
+            return chunk;
+        }
         if self.held.is_empty() {
             let end = last_boundary(&chunk, 0);
             if end == chunk.len() {
@@ -122,6 +125,10 @@ mod tests {
             passed += boundary.pass(Bytes::from(vec![b'x'; 4096])).len();
         }
         assert!(passed >= 4096 * 84);
+        assert!(!boundary.is_clean());
+        // Nothing does not end it.
+        boundary.rest();
+        assert_eq!(boundary.pass(Bytes::new()), "");
         assert!(!boundary.is_clean());
     }
 }

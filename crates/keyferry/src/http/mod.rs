@@ -16,6 +16,8 @@ pub use body::AnswerBody;
 pub use clean::Clean;
 pub use client_body::ClientBody;
 pub use health::Health;
+#[cfg(fuzzing)]
+pub use ingress::fuzzing;
 pub use listener::{BindError, Bound, bind};
 pub use problem::{Form, Problem};
 pub use route::{App, ClientAddr, EndsConnection};

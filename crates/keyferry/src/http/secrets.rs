@@ -121,6 +121,12 @@ impl SecretHeaders {
         self.private
     }
 
+    /// The first value of each, in the order in which they came.
+    #[cfg(fuzzing)]
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.found.iter().map(|found| (found.name, found.value.expose()))
+    }
+
     /// Takes a header's value out. A header that stood twice has none that could be used.
     pub fn take(&mut self, name: &str) -> Result<Option<SecretBytes>, Repeated> {
         let Some(at) = self.found.iter().position(|found| found.name == name) else { return Ok(None) };

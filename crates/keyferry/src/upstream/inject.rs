@@ -121,6 +121,11 @@ impl<T: AsyncWrite + Unpin> Injector<T> {
         Self { io, slot, head: Vec::new(), leaving: None }
     }
 
+    #[cfg(fuzzing)]
+    pub(super) fn into_wire(self) -> T {
+        self.io
+    }
+
     /// Takes what belongs to the armed head out of `buf`; answers how many bytes that were.
     fn collect(&mut self, buf: &[u8]) -> io::Result<usize> {
         let before = self.head.len();

@@ -11,6 +11,8 @@ mod answer;
 mod body;
 mod dial;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inject;
 mod pool;
 mod resolve;

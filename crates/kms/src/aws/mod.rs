@@ -11,6 +11,8 @@
 
 mod answer;
 mod credentials;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod request;
 mod sigv4;
 

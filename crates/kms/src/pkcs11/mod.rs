@@ -9,6 +9,8 @@
 //! | `pin` | the file with the user's PIN |
 //! | `gcm` | the cipher, and how a wrapped key is written down |
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gcm;
 mod module;
 mod pin;

@@ -20,6 +20,8 @@ mod chunked;
 mod fields;
 mod framed;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod h2;
 mod head;

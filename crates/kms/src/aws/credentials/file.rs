@@ -26,7 +26,7 @@ pub(super) fn find(env: &Env) -> Result<Option<Credentials>, Missing> {
     }
 }
 
-fn in_profile(content: &[u8], profile: &str) -> Result<Option<Credentials>, Missing> {
+pub(super) fn in_profile(content: &[u8], profile: &str) -> Result<Option<Credentials>, Missing> {
     let (mut id, mut key, mut token) = (None, None, None);
     let mut within = false;
     for line in content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii) {

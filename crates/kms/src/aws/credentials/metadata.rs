@@ -107,7 +107,7 @@ fn sensitive(token: SecretBytes) -> Result<HeaderValue, Missing> {
     Ok(value)
 }
 
-fn document(body: &SecretBytes) -> Result<Credentials, Missing> {
+pub(super) fn document(body: &SecretBytes) -> Result<Credentials, Missing> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Document<'a> {

@@ -11,6 +11,8 @@
 
 mod environment;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod metadata;
 mod web_identity;
 

@@ -73,7 +73,7 @@ fn form(fields: &[(&str, &[u8])]) -> SecretBytes {
     SecretBytes::new(std::mem::take(&mut *form))
 }
 
-fn answered(answer: &Answer) -> Result<Credentials, Missing> {
+pub(super) fn answered(answer: &Answer) -> Result<Credentials, Missing> {
     if !answer.status.is_success() {
         // 400 is what it answers to a token that has ended or that the role does not trust.
         return Err(fault(answer.status)
