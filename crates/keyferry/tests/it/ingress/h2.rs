@@ -1,6 +1,9 @@
 //! HTTP/2 by hand: frames and header blocks that no library would write.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -194,6 +197,19 @@ where
     });
     assert!(read.await.is_ok(), "{ended} of {streams} streams were answered");
     bodies
+}
+
+/// All frames until the connection ends: kind, flags, stream, and when they came. Nothing is answered, not
+/// a ping either.
+pub(crate) async fn until_the_end<T: AsyncRead + Unpin>(io: &mut T) -> Vec<(u8, u8, u32, Instant)> {
+    let mut frames = Vec::new();
+    let read = timeout(PATIENCE, async {
+        while let Some((kind, flags, on, _)) = next(io, &mut Vec::new()).await {
+            frames.push((kind, flags, on, Instant::now()));
+        }
+    });
+    assert!(read.await.is_ok(), "the connection is still open: {frames:?}");
+    frames
 }
 
 /// The next frame, or nothing at the end of the connection.

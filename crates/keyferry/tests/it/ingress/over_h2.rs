@@ -1,9 +1,10 @@
 //! The same over HTTP/2: what a library would not send, in frames by hand.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
+use serde_json::json;
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -11,8 +12,8 @@ use super::{
     cases::Expect::{self, Allow, Deny, Either},
     expected,
     h2::{
-        self, DATA, END_HEADERS, END_STREAM, HEADERS, Outcome, RST_STREAM, SETTINGS, frame, head, hello,
-        literal,
+        self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Outcome, RST_STREAM, SETTINGS, frame, head,
+        hello, literal,
     },
     latin1, none_wrong, vectors, wrong,
 };
@@ -473,6 +474,39 @@ async fn over_tls_both_versions_are_served_and_refused_alike() {
     request("GET", &format!("{}/healthz", scene.gateway.url()), &[], b"").await.expect(200);
 }
 
+/// Some clients take what comes after a GOAWAY for an error (python-h2), and some answer no ping.
+#[tokio::test]
+async fn a_connection_is_told_to_go_away_after_the_answer_that_ends_it_and_is_cut_where_the_client_stays() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::before(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let path = format!("/api/v1/tenants/{}/credentials", tenant.id);
+    let authorization = format!("Bearer {}", tenant.admin_token);
+    let fields: Fields = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "gw.example"),
+        (":path", &path),
+        ("authorization", &authorization),
+        ("content-type", "application/json"),
+    ]
+    .map(|(name, value)| (latin1(name), latin1(value)))
+    .into();
+    let body = json!({"provider": "gemini", "api_key": a_key("key-")}).to_string();
+    let mut io = connect(gateway.port()).await;
+    let bytes = [hello(), head(1, &fields, false), frame(DATA, END_STREAM, 1, body.as_bytes())].concat();
+    h2::send(&mut io, &bytes).await;
+
+    let frames = h2::until_the_end(&mut io).await;
+    let mut answered = frames.iter().filter(|&&(kind, flags, on, _)| {
+        matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 && on == 1
+    });
+    let (.., answered) = answered.next().expect("an answer");
+    let (.., told) = frames.iter().find(|(kind, ..)| *kind == GOAWAY).expect("a GOAWAY");
+    let between = told.duration_since(*answered);
+    assert!(between >= Duration::from_millis(50), "the client had {between:?} to read the answer");
+}
+
 #[tokio::test]
 async fn heads_and_trailers_that_nobody_answers_take_up_no_locked_memory() {
     let scene = Scene::start().await;
@@ -512,11 +546,12 @@ async fn heads_and_trailers_that_nobody_answers_take_up_no_locked_memory() {
         h2::send(&mut io, &bytes).await;
         open.push(io);
     }
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     scene.still_serves().await;
     let after = scene.locked().await;
-    // It was 12 connections, 60 heads, 6 secrets in slots of 576 bytes: more than 2 MB.
-    assert!(after.0 <= before.0 + 512 * 1024, "{before:?}, then {after:?}");
+    // 12 connections, 60 heads, 6 secrets in slots of 576 bytes would be more than 2 MB. Each may have 64 KiB
+    // that the library has not looked at.
+    assert!(after.0 <= before.0 + 1024 * 1024, "{before:?}, then {after:?}");
     assert_eq!(after.1, before.1, "none lies on the heap");
     drop(open);
 }
