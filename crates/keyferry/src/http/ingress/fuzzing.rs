@@ -50,8 +50,14 @@ pub fn http2<'p>(preface: usize, pieces: impl IntoIterator<Item = &'p [u8]>) -> 
     let mut frames = Frames::after(preface);
     let mut passed = Passed { out: Vec::new(), refused: None, secrets: Vec::new() };
     for piece in pieces {
-        frames.feed(piece, &mut passed.out);
-        passed.secrets.extend(frames.extracted().map(told));
+        // It stops behind each head with secrets, and when enough was put out.
+        let mut rest = piece;
+        while !rest.is_empty() && !frames.is_broken() {
+            let mut out = Vec::new();
+            rest = &rest[frames.feed(rest, &mut out)..];
+            passed.out.append(&mut out);
+            passed.secrets.extend(frames.extracted().map(told));
+        }
     }
     passed.refused = frames.is_broken().then_some(false);
     passed
