@@ -10,6 +10,7 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
+use keyferry_secretmem::scrubbed;
 
 /// What stands in the place of a key.
 const MARK: &[u8] = b"[redacted]";
@@ -53,7 +54,16 @@ const MIN_BEARER_WORD: usize = 20;
 ///
 /// The result is borrowed when nothing matched, and at most a quarter longer than the text. A key shorter than eight
 /// bytes cannot be told from ordinary words and is not searched for. A match that may be a JSON number becomes `0`.
+///
+/// Nothing of the key is left on the stack, where sorting its pieces takes them apart.
 pub fn scrub<'t>(text: &'t [u8], key: Option<&[u8]>) -> Cow<'t, [u8]> {
+    match key {
+        Some(key) => scrubbed(|| replace(text, Some(key))),
+        None => replace(text, None),
+    }
+}
+
+fn replace<'t>(text: &'t [u8], key: Option<&[u8]>) -> Cow<'t, [u8]> {
     let view = Decoded::of(text);
     let mut found = Vec::new();
     if let Some(windows) = key.and_then(Windows::of) {
@@ -76,19 +86,19 @@ pub fn scrub<'t>(text: &'t [u8], key: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
     found.sort_unstable_by_key(|range| range.start);
 
-    let mut scrubbed = Vec::with_capacity(text.len() + MARK.len());
+    let mut masked = Vec::with_capacity(text.len() + MARK.len());
     let mut copied = 0;
     let mut ranges = found.into_iter().peekable();
     while let Some(mut range) = ranges.next() {
         while let Some(next) = ranges.next_if(|next| next.start <= range.end) {
             range.end = range.end.max(next.end);
         }
-        scrubbed.extend_from_slice(text.get(copied..view.raw(range.start)).unwrap_or_default());
-        scrubbed.extend_from_slice(if view.is_number(range.clone()) { b"0" } else { MARK });
+        masked.extend_from_slice(text.get(copied..view.raw(range.start)).unwrap_or_default());
+        masked.extend_from_slice(if view.is_number(range.clone()) { b"0" } else { MARK });
         copied = view.raw(range.end);
     }
-    scrubbed.extend_from_slice(text.get(copied..).unwrap_or_default());
-    Cow::Owned(scrubbed)
+    masked.extend_from_slice(text.get(copied..).unwrap_or_default());
+    Cow::Owned(masked)
 }
 
 /// Characters that keys and their starred echoes are made of.

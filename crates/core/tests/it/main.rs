@@ -2,4 +2,5 @@ mod body;
 mod mask;
 mod meter;
 mod net;
+mod residue;
 mod verdict;
