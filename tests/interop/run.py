@@ -2,7 +2,6 @@
 """Formats of ours, read and written by other people's libraries. See README.md beside this file."""
 
 import base64
-import hashlib
 import itertools
 import json
 import os
@@ -16,7 +15,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-CACHE = Path(os.environ.get("KEYFERRY_TEST_CACHE") or ROOT / ".work").resolve() / "interop"
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parent / "shared"))
+
+import installed  # noqa: E402
+
 VECTORS = ROOT / "crates/envelope/vectors"
 KEMS = {"P-256": 0x10, "X25519": 0x20}
 LIST = '{"keys":[{"kid":"kid_1","kem":16,"kdf":1,"aead":2}]}'
@@ -24,7 +27,7 @@ LIST = '{"keys":[{"kid":"kid_1","kem":16,"kdf":1,"aead":2}]}'
 
 def main() -> int:
     started = time.monotonic()
-    python, modules = install_python(), install_node()
+    python, modules = installed.python(HERE / "requirements.txt"), installed.node(HERE)
     tally = Tally()
     for script in ("verify.py", "verify_cwt.py"):
         print(f"--- {script}")
@@ -122,7 +125,7 @@ def openssl(*arguments: str, given: str = "") -> str:
     return subprocess.run(["openssl", *arguments], input=given, capture_output=True, text=True, check=True).stdout
 
 
-# ----------------------------------------------------------------------------------------------------- installing
+# -------------------------------------------------------------------------------------------------------- running
 
 
 class Peer:
@@ -150,38 +153,6 @@ def build() -> Path:
     subprocess.run(cargo, cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     return target / "debug/examples/sealing_peer"
-
-
-def install_python() -> Path:
-    """A virtual environment with the pinned packages, made once per content of their list."""
-    requirements = HERE / "requirements.txt"
-    home = CACHE / f"python-{digest(requirements)}"
-    if not (home / "complete").exists():
-        print(f"installing {requirements.name} into {home}")
-        shutil.rmtree(home, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*pip, "-r", requirements], check=True)
-        (home / "complete").touch()
-    return home / "bin/python"
-
-
-def install_node() -> Path:
-    """The node_modules of package-lock.json, made once per content of that file."""
-    home = CACHE / f"node-{digest(HERE / 'package-lock.json')}"
-    if not (home / "complete").exists():
-        print(f"installing package-lock.json into {home}")
-        home.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, home)
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-                       cwd=home, check=True)
-        (home / "complete").touch()
-    return home / "node_modules"
-
-
-def digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
 if __name__ == "__main__":

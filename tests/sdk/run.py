@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
 """Runs the official SDKs through `keyferry serve` against a mock provider. See README.md beside this file."""
 
-import hashlib
 import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +18,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-CACHE = Path(os.environ.get("KEYFERRY_TEST_CACHE") or ROOT / ".work").resolve() / "sdk"
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parent / "shared"))
+
+import installed  # noqa: E402
+
 DIRECT = os.environ.get("DIRECT") == "1"
 HOSTS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 PROVIDERS = ("openai", "anthropic", "gemini")
@@ -33,8 +35,8 @@ FILES = {  # the packages that have an older major version worth keeping
 
 def main() -> int:
     wanted = sys.argv[1:] or [f"{language}-{generation}" for language, generation in SUITES]
-    pythons = {generation: install_python(generation) for generation in FILES}
-    modules = install_node()
+    pythons = {generation: installed.python(HERE / f"requirements-{generation}.txt") for generation in FILES}
+    modules = installed.node(HERE)
     started = time.monotonic()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keyferry-sdk-")))
@@ -58,41 +60,6 @@ def main() -> int:
     print(f"\nsdk suite: {time.monotonic() - started:.0f} s")
     print("sdk: {} passed, {} failed, {} skipped".format(*totals))
     return 0 if totals[0] and not totals[1] else 1
-
-
-# --------------------------------------------------------------------------------------------------- installing
-
-
-def install_python(generation: str) -> Path:
-    """A virtual environment with the pinned packages of one generation, made once per content of its list."""
-    requirements = HERE / f"requirements-{generation}.txt"
-    home = CACHE / f"python-{generation}-{digest(requirements)}"
-    if not (home / "complete").exists():
-        print(f"installing {requirements.name} into {home}")
-        shutil.rmtree(home, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*pip, "-r", requirements], check=True)
-        (home / "complete").touch()
-    return home / "bin/python"
-
-
-def install_node() -> Path:
-    """The node_modules of package-lock.json, made once per content of that file."""
-    home = CACHE / f"node-{digest(HERE / 'package-lock.json')}"
-    if not (home / "complete").exists():
-        print(f"installing package-lock.json into {home}")
-        home.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, home)
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-                       cwd=home, check=True)
-        (home / "complete").touch()
-    return home / "node_modules"
-
-
-def digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
 @contextmanager
@@ -242,10 +209,12 @@ class Gateway:
 
 
 def gateway_binary() -> Path:
-    candidates = [os.environ.get("KEYFERRY_BIN"), ROOT / "target/release/keyferry", ROOT / "target/debug/keyferry"]
-    for candidate in candidates:
-        if candidate and Path(candidate).is_file():
-            return Path(candidate).resolve()
+    """The program that KEYFERRY_BIN names, or else the one that was built last."""
+    if named := os.environ.get("KEYFERRY_BIN"):
+        return Path(named).resolve()
+    built = [path for kind in ("release", "debug") if (path := ROOT / "target" / kind / "keyferry").is_file()]
+    if built:
+        return max(built, key=lambda path: path.stat().st_mtime)
     raise SystemExit("no keyferry binary: build it (cargo build), or name one in KEYFERRY_BIN")
 
 
