@@ -19,6 +19,8 @@ pub enum Code {
     SealStale,
     /// 401: no token, or one that is not accepted.
     Unauthorized,
+    /// 402: the platform would have to pay more than it allows for this tenant.
+    BudgetExceeded,
     /// 403: a good token that may not do this.
     Forbidden,
     /// 403: the token may not use this model.
@@ -71,6 +73,7 @@ impl Code {
             Self::SealingKeyUnknown => "BYOK_SEALING_KEY_UNKNOWN",
             Self::SealStale => "BYOK_SEAL_STALE",
             Self::Unauthorized => "unauthorized",
+            Self::BudgetExceeded => "BUDGET_EXCEEDED",
             Self::Forbidden => "forbidden",
             Self::ModelNotAllowed => "MODEL_NOT_ALLOWED",
             Self::SsrfBlocked => "BYOK_SSRF_BLOCKED",
@@ -104,6 +107,7 @@ impl Code {
             | Self::SealingKeyUnknown
             | Self::SealStale => 400,
             Self::Unauthorized => 401,
+            Self::BudgetExceeded => 402,
             Self::Forbidden | Self::ModelNotAllowed | Self::SsrfBlocked | Self::NotEligible => 403,
             Self::NotFound | Self::Disabled | Self::KeyNotFound => 404,
             Self::Conflict | Self::ReplayDetected => 409,
@@ -116,7 +120,7 @@ impl Code {
     }
 
     /// Every code, in the order of their status.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidRequest,
         Self::UnknownProvider,
         Self::UnknownOperation,
@@ -125,6 +129,7 @@ impl Code {
         Self::SealingKeyUnknown,
         Self::SealStale,
         Self::Unauthorized,
+        Self::BudgetExceeded,
         Self::Forbidden,
         Self::ModelNotAllowed,
         Self::SsrfBlocked,

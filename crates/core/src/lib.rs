@@ -11,6 +11,7 @@
 //! | [`breaker`] | when to stop asking something that fails |
 //! | [`admission`], [`limits`] | the ordered decision to let a request through |
 //! | [`body`], [`meter`], [`usage`], [`record`] | what a request asked for and what it consumed |
+//! | [`money`], [`budget`] | what that costs, and what may be spent |
 //! | [`mask`], [`verdict`], [`dialect`] | reading what providers answer |
 //! | [`audit`] | the hash-chained log of every key operation |
 //! | [`code`] | the closed list of error codes |
@@ -21,6 +22,7 @@ pub mod admission;
 pub mod audit;
 pub mod body;
 pub mod breaker;
+pub mod budget;
 pub mod clock;
 pub mod code;
 pub mod credential;
@@ -31,6 +33,7 @@ pub mod issuer;
 pub mod limits;
 pub mod mask;
 pub mod meter;
+pub mod money;
 pub mod net;
 pub mod operation;
 pub mod port;

@@ -39,6 +39,9 @@ pub enum Denial {
         /// For how long.
         retry_after_ms: u64,
     },
+    /// The platform would have to pay more than it allows for this tenant.
+    #[error("The tenant's budget for requests that the platform pays is used up.")]
+    BudgetExceeded,
     /// Too many today.
     #[error("The tenant's daily quota is used up. It starts anew at {}.", resets_at.to_rfc3339())]
     QuotaExceeded {
@@ -58,6 +61,7 @@ impl Denial {
             Self::Replayed => Code::ReplayDetected,
             Self::RateLimited { .. } => Code::RateLimited,
             Self::QuotaExceeded { .. } => Code::QuotaExceeded,
+            Self::BudgetExceeded => Code::BudgetExceeded,
         }
     }
 

@@ -214,6 +214,7 @@ impl Pending {
                     bucket(Scope::TenantProvider, provider.as_str(), policy.rates.tenant_provider),
                 ],
                 daily_quota: view.tenant.daily_quota,
+                reserve: None,
             }),
         }
     }
@@ -225,7 +226,9 @@ impl Pending {
             Decision::Replayed => Denial::Replayed,
             Decision::RateLimited { scope, retry_after_ms } => Denial::RateLimited { scope, retry_after_ms },
             Decision::QuotaExceeded => Denial::QuotaExceeded { resets_at: self.resets_at },
-            Decision::Taken => match self.local {
+            // Nothing was reserved, so neither can be.
+            Decision::SpentUnknown | Decision::BudgetExceeded => Denial::BudgetExceeded,
+            Decision::Taken(_) => match self.local {
                 Err(denial) => denial,
                 Ok(key) => {
                     return Conclusion::Admitted(Admission {

@@ -1,8 +1,13 @@
-//! The counter port: replay, rate and quota decided in one round trip.
+//! The counter port: replay, rate, quota and budget decided in one round trip.
 
 use async_trait::async_trait;
 
-use crate::{id::TenantId, limits::Rate, time::Timestamp};
+use crate::{
+    budget::{Hold, Reserve, Span, Spent, Standing},
+    id::{RequestId, TenantId},
+    limits::Rate,
+    time::Timestamp,
+};
 
 /// The counter store did not answer, or not in time.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,8 @@ pub struct Take<'a> {
     pub buckets: [Bucket<'a>; 3],
     /// Requests the tenant may make on this UTC day.
     pub daily_quota: u64,
+    /// The platform's money for it, if the platform pays.
+    pub reserve: Option<Reserve<'a>>,
 }
 
 /// One admission, as the counter store sees it.
@@ -58,7 +65,7 @@ pub struct Take<'a> {
 pub struct Plan<'a> {
     /// Whose request it is.
     pub tenant: &'a TenantId,
-    /// The time of the decision.
+    /// The time of the decision. Counters that several gateways share go by their own clock.
     pub now: Timestamp,
     /// The epoch of the view that was decided on.
     pub epoch: Epoch,
@@ -72,7 +79,7 @@ pub struct Plan<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Everything was taken.
-    Taken,
+    Taken(Room),
     /// The view is of another epoch: nothing was claimed or taken. Read again and repeat.
     Stale(Epoch),
     /// The token id was used before: nothing was taken.
@@ -86,12 +93,48 @@ pub enum Decision {
     },
     /// The day's requests are used up: nothing was taken.
     QuotaExceeded,
+    /// What is spent is not known here: nothing was claimed or taken. Read it from the store and repeat.
+    SpentUnknown,
+    /// It does not fit under the ceiling: nothing was taken.
+    BudgetExceeded,
+}
+
+/// What is left after a decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Requests that each bucket would let through now; `None` for one without a limit.
+    pub buckets: [Option<u32>; 3],
+    /// Requests of the day.
+    pub quota: u64,
+}
+
+/// Why a hold that is asked for by itself was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// It was made.
+    Held,
+    /// What is spent is not known here. Read it from the store and repeat.
+    SpentUnknown,
+    /// It does not fit under the ceiling.
+    BudgetExceeded,
+}
+
+/// What a settled request leaves: its hold is gone, and so much is spent.
+#[derive(Clone, Debug)]
+pub struct Settled<'a> {
+    /// Whose money it was.
+    pub tenant: &'a TenantId,
+    /// The request.
+    pub id: &'a RequestId,
+    /// What the store says is spent since: each span with its sum. None when nothing was spent.
+    pub spent: &'a [(Span, Spent)],
 }
 
 /// A counter store.
 #[async_trait]
 pub trait Counters: Send + Sync {
-    /// Decides an admission: epoch, then claim, then rates, then quota, atomically.
+    /// Decides an admission: epoch, then claim, then rates, then quota, then budget, atomically. Only a claim is used up
+    /// by a request that is then refused.
     async fn decide(&self, plan: &Plan<'_>) -> Result<Decision, CountersAway>;
 
     /// The epoch of a tenant's things.
@@ -99,6 +142,24 @@ pub trait Counters: Send + Sync {
 
     /// Moves a tenant's epoch: every view read before is stale.
     async fn move_epoch(&self, tenant: &TenantId) -> Result<(), CountersAway>;
+
+    /// Sets money aside for a request that was let through without.
+    async fn reserve(
+        &self,
+        tenant: &TenantId,
+        reserve: &Reserve<'_>,
+        now: Timestamp,
+    ) -> Result<Reserved, CountersAway>;
+
+    /// Ends holds and takes over what is spent. The newest version of a sum stays, in whatever order they come.
+    async fn settle(&self, settled: &[Settled<'_>], now: Timestamp) -> Result<(), CountersAway>;
+
+    /// Holds for longer, and again what was lost.
+    async fn renew(&self, holds: &[(&TenantId, Hold<'_>)], now: Timestamp) -> Result<(), CountersAway>;
+
+    /// What is spent in a span, as far as it is known here, and what is held.
+    async fn standing(&self, tenant: &TenantId, span: Span, now: Timestamp)
+    -> Result<Standing, CountersAway>;
 
     /// How much of a day's quota is used.
     async fn quota_used(&self, tenant: &TenantId, day: i64) -> Result<u64, CountersAway>;

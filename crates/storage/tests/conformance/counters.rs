@@ -3,7 +3,7 @@ use std::future::Future;
 use keyferry_core::{
     id::TenantId,
     limits::Rate,
-    port::counter::{Bucket, Claim, Counters, Decision, Epoch, Plan, Scope, Take},
+    port::counter::{Bucket, Claim, Counters, Decision, Epoch, Plan, Room, Scope, Take},
     time::Timestamp,
 };
 
@@ -22,7 +22,18 @@ fn take(caller: Rate, daily_quota: u64) -> Take<'static> {
             bucket(Scope::TenantProvider, "openai", Rate::Unlimited),
         ],
         daily_quota,
+        reserve: None,
     }
+}
+
+/// What a plan decides that is made on the tenant's view as it is now.
+async fn decide(counters: &dyn Counters, plan: &Plan<'_>) -> Decision {
+    let epoch = counters.epoch(plan.tenant).await.expect("answers");
+    counters.decide(&Plan { epoch, ..plan.clone() }).await.expect("answers")
+}
+
+fn is_taken(decision: Decision) -> bool {
+    matches!(decision, Decision::Taken(_))
 }
 
 fn plan<'a>(tenant: &'a TenantId, at: Timestamp, claim: Option<u8>, take: Option<Take<'a>>) -> Plan<'a> {
@@ -38,7 +49,7 @@ async fn count<F: Future<Output = Decision>>(
     let mut taken = 0;
     let mut other = None;
     for decision in futures_util::future::join_all((0..times).map(|_| decide())).await {
-        if decision == Decision::Taken {
+        if is_taken(decision) {
             taken += 1;
         } else {
             other = Some(decision);
@@ -49,11 +60,9 @@ async fn count<F: Future<Output = Decision>>(
 
 pub(crate) async fn a_quota_lets_through_exactly_so_many_in_parallel(counters: &dyn Counters) {
     let tenant = acme();
-    let decide = || async {
-        let plan = plan(&tenant, now(), None, Some(take(Rate::Unlimited, 20)));
-        counters.decide(&plan).await.expect("answers")
-    };
-    assert_eq!(count(60, decide).await, (20, Some(Decision::QuotaExceeded)));
+    let request =
+        || async { decide(counters, &plan(&tenant, now(), None, Some(take(Rate::Unlimited, 20)))).await };
+    assert_eq!(count(60, request).await, (20, Some(Decision::QuotaExceeded)));
     assert_eq!(
         counters.quota_used(&tenant, now().day()).await.expect("answers"),
         20,
@@ -63,15 +72,14 @@ pub(crate) async fn a_quota_lets_through_exactly_so_many_in_parallel(counters: &
 
 pub(crate) async fn a_claim_is_good_once_also_in_parallel(counters: &dyn Counters) {
     let tenant = acme();
-    let decide = || async {
-        let plan = plan(&tenant, now(), Some(7), Some(take(Rate::Unlimited, 1000)));
-        counters.decide(&plan).await.expect("answers")
+    let request = || async {
+        decide(counters, &plan(&tenant, now(), Some(7), Some(take(Rate::Unlimited, 1000)))).await
     };
-    assert_eq!(count(40, decide).await, (1, Some(Decision::Replayed)));
+    assert_eq!(count(40, request).await, (1, Some(Decision::Replayed)));
     assert_eq!(counters.quota_used(&tenant, now().day()).await.expect("answers"), 1);
     // Until its end and the skew are over it stays used; refused otherwise or not.
     let only_claim = plan(&tenant, now().plus_secs(59), Some(7), None);
-    assert_eq!(counters.decide(&only_claim).await.expect("answers"), Decision::Replayed);
+    assert_eq!(decide(counters, &only_claim).await, Decision::Replayed);
 }
 
 pub(crate) async fn a_refused_request_takes_nothing(counters: &dyn Counters) {
@@ -79,17 +87,14 @@ pub(crate) async fn a_refused_request_takes_nothing(counters: &dyn Counters) {
     let slow = Rate::Per { count: 1, per_millis: 1000 };
     let full = plan(&tenant, now(), None, Some(take(slow, 0)));
     for _ in 0..5 {
-        assert_eq!(counters.decide(&full).await.expect("answers"), Decision::QuotaExceeded);
+        assert_eq!(decide(counters, &full).await, Decision::QuotaExceeded);
     }
     let open = plan(&tenant, now(), None, Some(take(slow, 10)));
-    for _ in 0..2 {
-        assert_eq!(
-            counters.decide(&open).await.expect("answers"),
-            Decision::Taken,
-            "the bucket is still full"
-        );
+    for left in [1, 0] {
+        let room = Room { buckets: [Some(left), None, None], quota: 8 + u64::from(left) };
+        assert_eq!(decide(counters, &open).await, Decision::Taken(room), "the bucket was still full");
     }
-    let limited = counters.decide(&open).await.expect("answers");
+    let limited = decide(counters, &open).await;
     assert!(
         matches!(limited, Decision::RateLimited { scope: Scope::Caller, retry_after_ms: 1..=1000 }),
         "{limited:?}"
@@ -116,30 +121,25 @@ pub(crate) async fn a_bucket_refills_with_time(counters: &dyn Counters) {
 
 pub(crate) async fn a_moved_epoch_makes_plans_stale(counters: &dyn Counters) {
     let tenant = acme();
-    assert_eq!(counters.epoch(&tenant).await.expect("answers"), Epoch(0));
-    counters.move_epoch(&tenant).await.expect("answers");
-    let old = plan(&tenant, now(), Some(1), Some(take(Rate::Unlimited, 10)));
-    assert_eq!(counters.decide(&old).await.expect("answers"), Decision::Stale(Epoch(1)));
-    let new = Plan { epoch: Epoch(1), ..old };
-    assert_eq!(
-        counters.decide(&new).await.expect("answers"),
-        Decision::Taken,
-        "the stale plan claimed nothing"
-    );
+    let before = counters.epoch(&tenant).await.expect("answers");
     let other = "other".parse().expect("valid");
-    assert_eq!(counters.epoch(&other).await.expect("answers"), Epoch(0));
+    let of_other = counters.epoch(&other).await.expect("answers");
+    counters.move_epoch(&tenant).await.expect("answers");
+    let after = counters.epoch(&tenant).await.expect("answers");
+    assert_ne!(before, after);
+    let old = Plan { epoch: before, ..plan(&tenant, now(), Some(1), Some(take(Rate::Unlimited, 10))) };
+    assert_eq!(counters.decide(&old).await.expect("answers"), Decision::Stale(after));
+    assert!(is_taken(decide(counters, &old).await), "the stale plan claimed nothing");
+    assert_eq!(counters.epoch(&other).await.expect("answers"), of_other);
 }
 
 pub(crate) async fn a_quota_starts_anew_at_midnight(counters: &dyn Counters) {
     let tenant = acme();
     let last = Timestamp::from_millis(now().next_day().millis() - 1);
-    for (at, wanted) in [
-        (last, Decision::Taken),
-        (last, Decision::QuotaExceeded),
-        (now().next_day(), Decision::Taken),
-        (now().next_day(), Decision::QuotaExceeded),
-    ] {
+    for (at, wanted) in [(last, true), (last, false), (now().next_day(), true), (now().next_day(), false)] {
         let plan = plan(&tenant, at, None, Some(take(Rate::Unlimited, 1)));
-        assert_eq!(counters.decide(&plan).await.expect("answers"), wanted, "{}", at.to_rfc3339());
+        let decision = decide(counters, &plan).await;
+        assert_eq!(is_taken(decision), wanted, "{}", at.to_rfc3339());
+        assert!(wanted || decision == Decision::QuotaExceeded, "{decision:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! A new backend is one more line in each list at the end of this file.
 
 mod audit;
+mod budgets;
 mod counters;
 mod credentials;
 mod issuers;
@@ -29,12 +30,12 @@ macro_rules! against_store {
 }
 
 macro_rules! against_counters {
-    ($backend:ident, $open:expr, $($test:ident),+ $(,)?) => {
+    ($backend:ident, $open:expr, $($module:ident :: $test:ident),+ $(,)?) => {
         mod $backend {
             $(
                 #[tokio::test]
                 async fn $test() {
-                    super::counters::$test(&$open).await;
+                    super::$module::$test(&$open).await;
                 }
             )+
         }
@@ -64,10 +65,17 @@ against_store!(
 against_counters!(
     memory,
     keyferry_storage::counter::MemoryCounters::default(),
-    a_quota_lets_through_exactly_so_many_in_parallel,
-    a_claim_is_good_once_also_in_parallel,
-    a_refused_request_takes_nothing,
-    a_bucket_refills_with_time,
-    a_moved_epoch_makes_plans_stale,
-    a_quota_starts_anew_at_midnight,
+    counters::a_quota_lets_through_exactly_so_many_in_parallel,
+    counters::a_claim_is_good_once_also_in_parallel,
+    counters::a_refused_request_takes_nothing,
+    counters::a_bucket_refills_with_time,
+    counters::a_moved_epoch_makes_plans_stale,
+    counters::a_quota_starts_anew_at_midnight,
+    budgets::what_is_spent_is_asked_for_before_anything_is_taken,
+    budgets::requests_at_once_hold_no_more_than_there_is,
+    budgets::a_refused_reservation_takes_nothing,
+    budgets::sums_are_right_in_whatever_order_they_come,
+    budgets::a_hold_that_was_not_settled_makes_what_is_spent_unknown,
+    budgets::a_renewed_hold_lives_on_and_a_lost_one_comes_back,
+    budgets::all_of_it_follows_the_model,
 );

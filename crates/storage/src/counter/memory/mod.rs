@@ -1,8 +1,10 @@
 //! Counters in this process: right for one gateway, and the reference for the others.
 //!
-//! A decision holds the lock of its tenant's shard and nothing else: epoch, claim, rates and quota
-//! are checked first and taken afterwards, so a refusal takes nothing. Expired claims are swept
+//! A decision holds the lock of its tenant's shard and nothing else: epoch, claim, rates, quota and
+//! budget are checked first and taken afterwards, so a refusal takes nothing. Expired claims are swept
 //! while claims are made, a few at a time, so memory is bounded by what is alive.
+
+mod account;
 
 use std::{
     cmp::Reverse,
@@ -16,11 +18,16 @@ use std::{
 
 use async_trait::async_trait;
 use keyferry_core::{
+    budget::{Hold, Reserve, Span, Standing},
     id::TenantId,
     limits::Rate,
-    port::counter::{Bucket, Claim, Counters, CountersAway, Decision, Epoch, Plan, Scope, Take},
+    port::counter::{
+        Bucket, Claim, Counters, CountersAway, Decision, Epoch, Plan, Reserved, Room, Scope, Settled, Take,
+    },
     time::Timestamp,
 };
+
+use self::account::{Account, Fit};
 
 const SHARDS: usize = 64;
 /// Live token ids of one tenant, and of all together: beyond that no new one is accepted rather
@@ -41,6 +48,7 @@ struct Shard {
     quotas: HashMap<TenantId, Quota>,
     buckets: HashMap<String, Gcra>,
     claims: HashMap<TenantId, Claims>,
+    accounts: HashMap<TenantId, Account>,
     /// All live claims of all shards.
     all_claims: Arc<AtomicUsize>,
 }
@@ -65,6 +73,15 @@ struct Gcra {
     arrival: i64,
 }
 
+impl Gcra {
+    /// How many requests would be let through now.
+    fn left(self, rate: Rate, now: Timestamp) -> u32 {
+        let Some(interval) = rate.interval_micros() else { return u32::MAX };
+        let ahead = self.arrival.saturating_sub(now.millis().saturating_mul(1000)).max(0) as u64;
+        rate.burst().saturating_sub(u32::try_from(ahead.div_ceil(interval)).unwrap_or(u32::MAX))
+    }
+}
+
 impl Default for MemoryCounters {
     fn default() -> Self {
         let claims = Arc::<AtomicUsize>::default();
@@ -73,6 +90,7 @@ impl Default for MemoryCounters {
             quotas: HashMap::new(),
             buckets: HashMap::new(),
             claims: HashMap::new(),
+            accounts: HashMap::new(),
             all_claims: Arc::clone(&claims),
         };
         let shards = (0..SHARDS).map(|_| Mutex::new(shard())).collect();
@@ -101,6 +119,50 @@ impl Counters for MemoryCounters {
     async fn move_epoch(&self, tenant: &TenantId) -> Result<(), CountersAway> {
         *self.shard(tenant.as_str()).epochs.entry(tenant.clone()).or_default() += 1;
         Ok(())
+    }
+
+    async fn reserve(
+        &self,
+        tenant: &TenantId,
+        reserve: &Reserve<'_>,
+        now: Timestamp,
+    ) -> Result<Reserved, CountersAway> {
+        let mut shard = self.shard(tenant.as_str());
+        let account = shard.account(tenant);
+        Ok(match account.fit(reserve, now) {
+            Fit::Unknown => Reserved::SpentUnknown,
+            Fit::TooMuch => Reserved::BudgetExceeded,
+            Fit::Fits => {
+                account.hold(&reserve.hold, now);
+                Reserved::Held
+            }
+        })
+    }
+
+    async fn settle(&self, settled: &[Settled<'_>], _: Timestamp) -> Result<(), CountersAway> {
+        for one in settled {
+            let mut shard = self.shard(one.tenant.as_str());
+            let account = shard.account(one.tenant);
+            account.release(one.id);
+            one.spent.iter().for_each(|&(span, spent)| account.learn(span, spent));
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, holds: &[(&TenantId, Hold<'_>)], now: Timestamp) -> Result<(), CountersAway> {
+        for (tenant, hold) in holds {
+            self.shard(tenant.as_str()).account(tenant).hold(hold, now);
+        }
+        Ok(())
+    }
+
+    async fn standing(
+        &self,
+        tenant: &TenantId,
+        span: Span,
+        now: Timestamp,
+    ) -> Result<Standing, CountersAway> {
+        Ok(self.shard(tenant.as_str()).account(tenant).standing(span, now))
     }
 
     async fn quota_used(&self, tenant: &TenantId, day: i64) -> Result<u64, CountersAway> {
@@ -136,23 +198,38 @@ impl Shard {
         if epoch != plan.epoch.0 {
             return Ok(Decision::Stale(Epoch(epoch)));
         }
+        let fit = match plan.take.as_ref().and_then(|take| take.reserve.as_ref()) {
+            Some(reserve) => self.account(plan.tenant).fit(reserve, plan.now),
+            None => Fit::Fits,
+        };
+        if fit == Fit::Unknown {
+            return Ok(Decision::SpentUnknown);
+        }
         if let Some(claim) = plan.claim
             && !self.claim(plan.tenant, claim, plan.now)?
         {
             return Ok(Decision::Replayed);
         }
         match &plan.take {
-            None => Ok(Decision::Taken),
-            Some(take) => Ok(self.take(plan, take)),
+            None => Ok(Decision::Taken(Room::default())),
+            Some(take) => Ok(self.take(plan, take, fit)),
         }
     }
 
-    fn take(&mut self, plan: &Plan<'_>, take: &Take<'_>) -> Decision {
+    fn account(&mut self, tenant: &TenantId) -> &mut Account {
+        self.accounts.entry(tenant.clone()).or_default()
+    }
+
+    fn take(&mut self, plan: &Plan<'_>, take: &Take<'_>, fit: Fit) -> Decision {
         let mut drawn = [const { None }; 3];
-        for (slot, bucket) in drawn.iter_mut().zip(&take.buckets) {
+        let mut room = Room::default();
+        for ((slot, left), bucket) in drawn.iter_mut().zip(&mut room.buckets).zip(&take.buckets) {
             let name = bucket_name(plan.tenant, bucket);
             match self.peek(&name, bucket.rate, plan.now) {
-                Ok(next) => *slot = next.map(|next| (name, next)),
+                Ok(next) => {
+                    *left = next.map(|next| next.left(bucket.rate, plan.now));
+                    *slot = next.map(|next| (name, next));
+                }
                 Err(retry_after_ms) => {
                     return Decision::RateLimited { scope: bucket.scope, retry_after_ms };
                 }
@@ -166,10 +243,17 @@ impl Shard {
         if used >= take.daily_quota {
             return Decision::QuotaExceeded;
         }
+        if fit == Fit::TooMuch {
+            return Decision::BudgetExceeded;
+        }
+        if let Some(reserve) = &take.reserve {
+            self.account(plan.tenant).hold(&reserve.hold, plan.now);
+        }
         self.drop_idle_buckets(plan.now);
         self.quotas.insert(plan.tenant.clone(), Quota { day, used: used + 1 });
         self.buckets.extend(drawn.into_iter().flatten());
-        Decision::Taken
+        room.quota = take.daily_quota - used - 1;
+        Decision::Taken(room)
     }
 
     /// What the bucket would hold after a draw (`None` for one without a limit), or how many
