@@ -1,11 +1,13 @@
 //! Reads from a request's body the two facts that routing needs. Never changes the body, and never guesses: a body
 //! that the provider could read differently from us is refused, because what we checked would not be what runs.
 
+mod ceiling;
 mod json;
 mod multipart;
 
 use thiserror::Error;
 
+pub use ceiling::output_ceiling;
 pub use json::read_json;
 pub use multipart::read_multipart_model;
 

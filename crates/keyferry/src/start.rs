@@ -23,7 +23,7 @@ use crate::{
     admin::{self, AdminState},
     config::Config,
     custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
-    gateway::{self, Gateway, KeyTest, Recorder},
+    gateway::{self, Gateway, Holds, KeyTest, Payments, Recorder},
     harden::{Grants, LockLimit},
     http::{self, App, BindError, Health},
     lifecycle::Running,
@@ -104,7 +104,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
 
     let upstream = UpstreamClient::new(config.upstream, Arc::clone(&entropy))?;
     let providers = Arc::new(config.providers);
-    let (recorder, recording) = Recorder::start(Arc::clone(&store));
+    let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
+    let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
     let gateway = Gateway::new(gateway::Parts {
         clock: Arc::clone(&clock),
         policy: config.policy,
@@ -115,6 +116,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         unsealing: unsealing.clone(),
         upstream: Arc::clone(&upstream),
         recorder,
+        payments: Payments::new(config.platform),
+        holds: holds.clone(),
         replay_memory_lost_at,
     });
     let admin = admin::router(AdminState {
@@ -146,6 +149,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         stalls,
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
+        tokio::spawn(holds.renew()),
         tokio::spawn(destroy_overlapped(store, clock)),
         tokio::spawn(tell_of_overflow()),
     ];

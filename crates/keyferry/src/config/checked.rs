@@ -1,6 +1,6 @@
 //! From the shape people write to values that hold: the checks that need more than types.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use keyferry_core::{
     admission::Policy,
@@ -11,9 +11,9 @@ use keyferry_core::{
 };
 
 use super::{
-    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Resources, Upstream,
+    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Platform, Resources, Upstream,
     file::{self, Environment, File, Resource},
-    kms,
+    kms, platform,
 };
 
 /// Checks a configuration as a whole.
@@ -23,6 +23,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
     }
     let production = file.environment == Environment::Production;
     let data_dir = file.data_dir.clone().unwrap_or_else(|| PathBuf::from("keyferry-data"));
+    let providers = providers(&file)?;
     Ok(Config {
         production,
         without_effect: without_effect(&file),
@@ -44,10 +45,22 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
             session: file.byok.session,
             sealed: file.byok.sealed,
         },
-        providers: providers(&file)?,
+        platform: Platform {
+            keys: platform::keys(&file)?,
+            prices: platform::prices(&file, &providers)?,
+            hold_ttl: hold_ttl(file.budgets.hold_ttl.0)?,
+        },
+        providers,
         upstream: upstream(&file.upstream, production)?,
         data_dir: counters(file.counters.url.as_deref()).map(|()| data_dir)?,
     })
+}
+
+fn hold_ttl(written: Duration) -> Result<Duration, ConfigError> {
+    if !(Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&written) {
+        return Err(ConfigError::at("budgets.hold_ttl", "expected `10s` to `1h`"));
+    }
+    Ok(written)
 }
 
 fn sealed_max_uses(byok: &file::Byok) -> Result<Option<u32>, ConfigError> {
@@ -64,13 +77,7 @@ fn without_effect(file: &File) -> Vec<String> {
             paths.push(path.to_owned());
         }
     };
-    note(!file.prices.is_empty(), "prices");
     note(!file.models.is_empty(), "models");
-    note(file.budgets.hold_ttl.is_some(), "budgets");
-    for (name, provider) in &file.providers {
-        let written = provider.platform_key.is_some() || provider.platform_key_file.is_some();
-        note(written, &format!("providers.{name}.platform_key"));
-    }
     paths
 }
 

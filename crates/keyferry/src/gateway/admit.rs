@@ -1,16 +1,18 @@
 //! Admission: the program's part of the decision that `core::admission` makes.
 
 use keyferry_core::{
-    admission::{Admission, Asked, Caller, Conclusion, Denial, decide_on_view},
+    admission::{Admission, Asked, Caller, Conclusion, Denial, Payment, decide_on_view},
+    budget::Span,
     code::Code,
+    money::Price,
     operation::RequestBody,
     port::counter::{Decision, Plan},
 };
 use keyferry_envelope::SecretBytes;
 
 use super::{
-    Gateway, Passage, authenticate::Authenticated, body::ReadBody, jwt, slots::Presented, views::View,
-    views::away,
+    Gateway, Passage, authenticate::Authenticated, body::ReadBody, holds::Held, jwt, slots::Presented,
+    views::View, views::away,
 };
 use crate::http::Problem;
 
@@ -21,6 +23,14 @@ const ATTEMPTS: usize = 4;
 pub(super) struct Admitted {
     pub(super) admission: Admission,
     pub(super) caller: Caller,
+    /// What it is settled at, and the money held for it, if the platform pays.
+    pub(super) paid: Option<Paid>,
+}
+
+/// A request that the platform pays.
+pub(super) struct Paid {
+    pub(super) price: Option<Price>,
+    pub(super) held: Held,
 }
 
 impl Gateway {
@@ -36,6 +46,8 @@ impl Gateway {
         body: &ReadBody,
     ) -> Result<Admitted, Problem> {
         let provider = &passage.provider.id;
+        let quote = self.payments.quote(provider, passage.operation, model, body);
+        let mut payment = Payment { request: passage.id, ttl_ms: self.payments.ttl_ms(), spent: None };
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
             let Authenticated { caller, view } =
@@ -49,12 +61,24 @@ impl Gateway {
                 ));
             }
             let consumes = passage.operation.body != RequestBody::None;
-            let asked = Asked { provider, model, consumes, brings: presented.brought() };
+            let asked =
+                Asked { provider, model, consumes, brings: presented.brought(), platform: quote.platform };
             let pending = decide_on_view(&self.policy, &view.tenant, &caller, asked, now);
-            let plan = pending.plan(&self.policy, &view.tenant, &caller, provider, now);
+            let plan = pending.plan(&self.policy, &view.tenant, &caller, provider, payment, now);
+            let reserve = plan.take.as_ref().and_then(|take| take.reserve.as_ref());
+            let span = reserve.map(|reserve| reserve.span);
+            let held =
+                reserve.map(|reserve| self.holds.keep(caller.tenant(), passage.id, reserve.hold.micro_usd));
             let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;
             match pending.conclude(decision) {
-                Conclusion::Admitted(admission) => return Ok(Admitted { admission, caller }),
+                Conclusion::Admitted(admission) => {
+                    let paid = held.map(|held| Paid { price: quote.price, held });
+                    return Ok(Admitted { admission, caller, paid });
+                }
+                Conclusion::SpentUnknown => {
+                    let span = span.unwrap_or(Span::TOTAL);
+                    payment.spent = Some(self.views.spent(caller.tenant(), span).await?);
+                }
                 Conclusion::Stale => self.views.forget(&view),
                 Conclusion::Denied(denial) => {
                     let mut problem = Problem::new(denial.code(), denial.to_string());

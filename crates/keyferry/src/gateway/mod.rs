@@ -15,6 +15,7 @@ mod bring;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod holds;
 #[cfg(test)]
 mod jose_tests;
 mod jwk;
@@ -23,6 +24,7 @@ mod jws;
 mod jwt;
 mod keytest;
 mod path;
+mod payment;
 mod pieces;
 mod record;
 mod relay;
@@ -37,6 +39,7 @@ mod views;
 
 use std::{sync::Arc, time::Instant};
 
+pub use holds::Holds;
 use http::Response;
 pub use jwk::KeySet;
 use keyferry_core::{
@@ -52,6 +55,7 @@ use keyferry_core::{
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
 pub use keytest::{KeyTest, TestedKey};
+pub use payment::Payments;
 pub use pieces::Pieces;
 pub use record::Recorder;
 pub use relay::Relay;
@@ -81,6 +85,8 @@ pub struct Gateway {
     unsealing: Option<Unsealing>,
     upstream: Arc<UpstreamClient>,
     recorder: Recorder,
+    payments: Payments,
+    holds: Holds,
     bodies: room::Room,
     stalls: stalls::Stalls,
 }
@@ -98,6 +104,8 @@ pub struct Parts {
     pub unsealing: Option<Unsealing>,
     pub upstream: Arc<UpstreamClient>,
     pub recorder: Recorder,
+    pub payments: Payments,
+    pub holds: Holds,
     /// When earlier uses of token ids were forgotten, if they were.
     pub replay_memory_lost_at: Option<Timestamp>,
 }
@@ -125,6 +133,8 @@ impl Gateway {
             unsealing: parts.unsealing,
             upstream: parts.upstream,
             recorder: parts.recorder,
+            payments: parts.payments,
+            holds: parts.holds,
             bodies: room::Room::default(),
             stalls: stalls::Stalls::default(),
         })
@@ -210,8 +220,9 @@ impl Gateway {
         self.look(&presented).await?;
         let admitted = self.admit(&passage, &presented, model, &body).await?;
         self.claim(&presented).await?;
-        let mut settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
-        let key = match self.unseal(&passage, presented, &admitted.admission.key).await {
+        let choice = admitted.admission.key.clone();
+        let mut settlement = Settlement::new(&passage, admitted, model, &body, self.clock.now(), permit);
+        let key = match self.unseal(&passage, presented, &choice).await {
             Ok(key) => key,
             Err(problem) => {
                 settlement.answered(problem.status().as_u16());
@@ -233,6 +244,12 @@ impl Gateway {
             KeyChoice::Brought(_) => presented.key.map(|(_, key)| key).ok_or_else(|| {
                 Problem::new(Code::KeyNotFound, "The request brought no key for this provider.")
             }),
+            KeyChoice::Platform => {
+                let key = self.payments.key(&passage.provider.id).ok_or_else(|| {
+                    Problem::new(Code::KeyNotFound, "The platform has no key for this provider.")
+                })?;
+                Ok(slots::PlacedKey { slot: passage.provider.auth_slot(), key: Arc::clone(key) })
+            }
             KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider).await {
                 Ok(key) => Ok(slots::PlacedKey { slot: passage.provider.auth_slot(), key: Arc::new(key) }),
                 Err(error) => {
