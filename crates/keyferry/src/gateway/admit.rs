@@ -7,6 +7,7 @@ use keyferry_core::{
     money::Price,
     operation::RequestBody,
     port::counter::{Decision, Plan},
+    record::Accounting,
 };
 use keyferry_envelope::SecretBytes;
 
@@ -48,6 +49,8 @@ impl Gateway {
         let provider = &passage.provider.id;
         let quote = self.payments.quote(provider, passage.operation, model, body);
         let mut payment = Payment { request: passage.id, ttl_ms: self.payments.ttl_ms(), spent: None };
+        // One for all attempts: giving back what an earlier one did not get would take away what a later one did.
+        let mut held = None;
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
             let Authenticated { caller, view } =
@@ -67,12 +70,15 @@ impl Gateway {
             let plan = pending.plan(&self.policy, &view.tenant, &caller, provider, payment, now);
             let reserve = plan.take.as_ref().and_then(|take| take.reserve.as_ref());
             let span = reserve.map(|reserve| reserve.span);
-            let held =
-                reserve.map(|reserve| self.holds.keep(caller.tenant(), passage.id, reserve.hold.micro_usd));
+            if let (Some(reserve), None) = (reserve, &held) {
+                held = Some(self.holds.keep(caller.tenant(), passage.id, reserve.hold.micro_usd));
+            }
             let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;
             match pending.conclude(decision) {
                 Conclusion::Admitted(admission) => {
-                    let paid = held.map(|held| Paid { price: quote.price, held });
+                    // An earlier attempt may have asked for money that this one does not need.
+                    let is_paid = admission.reservation.accounting == Accounting::PlatformBudget;
+                    let paid = held.filter(|_| is_paid).map(|held| Paid { price: quote.price, held });
                     return Ok(Admitted { admission, caller, paid });
                 }
                 Conclusion::SpentUnknown => {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod audit;
+mod budget;
 mod canary;
 mod checklist;
 mod cli;
