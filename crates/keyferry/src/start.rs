@@ -104,11 +104,13 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
 
     let upstream = UpstreamClient::new(config.upstream, Arc::clone(&entropy))?;
     let providers = Arc::new(config.providers);
+    let catalogue = Arc::new(config.catalogue);
     let (recorder, recording) = Recorder::start(Arc::clone(&store));
     let gateway = Gateway::new(gateway::Parts {
         clock: Arc::clone(&clock),
         policy: config.policy,
         providers: Arc::clone(&providers),
+        catalogue: Arc::clone(&catalogue),
         store: Arc::clone(&store),
         counters: Arc::clone(&counters),
         unsealer,
@@ -123,6 +125,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         store: Arc::clone(&store),
         counters: Arc::clone(&counters),
         providers,
+        catalogue,
         policy: config.policy,
         vault,
         unsealing: unsealing.clone(),

@@ -11,7 +11,7 @@ use keyferry_core::{
 };
 
 use super::{
-    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Resources, Upstream,
+    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Resources, Upstream, catalogue,
     file::{self, Environment, File, Resource},
     kms,
 };
@@ -22,6 +22,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         return Err(ConfigError::at("byok.daily_quota", "is too large"));
     }
     let production = file.environment == Environment::Production;
+    let providers = providers(&file)?;
     let data_dir = file.data_dir.clone().unwrap_or_else(|| PathBuf::from("keyferry-data"));
     Ok(Config {
         production,
@@ -44,7 +45,8 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
             session: file.byok.session,
             sealed: file.byok.sealed,
         },
-        providers: providers(&file)?,
+        catalogue: catalogue::catalogue(&file, &providers)?,
+        providers,
         upstream: upstream(&file.upstream, production)?,
         data_dir: counters(file.counters.url.as_deref()).map(|()| data_dir)?,
     })
@@ -65,7 +67,6 @@ fn without_effect(file: &File) -> Vec<String> {
         }
     };
     note(!file.prices.is_empty(), "prices");
-    note(!file.models.is_empty(), "models");
     note(file.budgets.hold_ttl.is_some(), "budgets");
     for (name, provider) in &file.providers {
         let written = provider.platform_key.is_some() || provider.platform_key_file.is_some();

@@ -9,8 +9,13 @@ use keyferry_core::{
 use keyferry_envelope::SecretBytes;
 
 use super::{
-    Gateway, Passage, authenticate::Authenticated, body::ReadBody, jwt, slots::Presented, views::View,
-    views::away,
+    Gateway, Passage,
+    authenticate::Authenticated,
+    body::ReadBody,
+    candidates::{Candidate, Candidates},
+    entitled::Entitlements,
+    jwt,
+    views::{View, away},
 };
 use crate::http::Problem;
 
@@ -23,41 +28,52 @@ pub(super) struct Admitted {
     pub(super) caller: Caller,
 }
 
+/// The body is another one than the token's `req_hash` says.
+pub(super) fn hash_mismatch() -> Problem {
+    Problem::new(Code::HashMismatch, "The body is not the one this token was made for.")
+}
+
 impl Gateway {
     /// Lets the request through, or says why not.
     ///
     /// The caller is proven on the same view that is decided on: when that turns out to be old,
     /// both are done again, so a revoked token is refused from the next request on.
-    pub(super) async fn admit(
+    pub(super) async fn admit<'a>(
         &self,
         passage: &Passage<'_>,
-        presented: &Presented,
-        model: Option<&str>,
+        candidates: &Candidates<'a>,
+        token: &SecretBytes,
         body: &ReadBody,
-    ) -> Result<Admitted, Problem> {
-        let provider = &passage.provider.id;
+    ) -> Result<(Admitted, Candidate<'a>), Problem> {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            let Authenticated { caller, view } =
-                self.authenticator.authenticate(&self.views, &presented.token).await?;
+            let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
             if let Some(wanted) = caller.req_hash()
                 && !body.whole().is_some_and(|bytes| jwt::body_matches(wanted, bytes))
             {
-                return Err(Problem::new(
-                    Code::HashMismatch,
-                    "The body is not the one this token was made for.",
-                ));
+                return Err(hash_mismatch());
             }
             let consumes = passage.operation.body != RequestBody::None;
-            let asked = Asked { provider, model, consumes, brings: presented.brought() };
-            let pending = decide_on_view(&self.policy, &view.tenant, &caller, asked, now);
-            let plan = pending.plan(&self.policy, &view.tenant, &caller, provider, now);
+            let candidate = candidates.choose(&view.tenant);
+            let provider = &candidate.provider.id;
+            let tier = self.entitlements.tier(&view.tenant.tenant);
+            let policy = Entitlements::policy(&self.policy, tier);
+            let asked = Asked {
+                provider,
+                model: candidates.asked,
+                named: candidates.named(&candidate, passage.operation),
+                tier,
+                consumes,
+                brings: candidate.brings,
+            };
+            let pending = decide_on_view(&policy, &view.tenant, &caller, asked, now);
+            let plan = pending.plan(&policy, &view.tenant, &caller, provider, now);
             let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;
             match pending.conclude(decision) {
-                Conclusion::Admitted(admission) => return Ok(Admitted { admission, caller }),
+                Conclusion::Admitted(admission) => return Ok((Admitted { admission, caller }, candidate)),
                 Conclusion::Stale => self.views.forget(&view),
                 Conclusion::Denied(denial) => {
-                    let mut problem = Problem::new(denial.code(), denial.to_string());
+                    let mut problem = Problem::new(denial.code(), candidates.tell(&denial));
                     problem.retry_after = denial.retry_after(now);
                     return Err(problem);
                 }
@@ -80,6 +96,11 @@ impl Gateway {
     /// Proves a caller for something that is no request to a provider: no gate, no rate, no quota,
     /// but a token with one use is used up.
     pub(super) async fn identify(&self, token: &SecretBytes) -> Result<Caller, Problem> {
+        self.identify_on_view(token).await.map(|proven| proven.caller)
+    }
+
+    /// The same, with the view of the tenant that it was proven on, which is current.
+    pub(super) async fn identify_on_view(&self, token: &SecretBytes) -> Result<Authenticated, Problem> {
         for _ in 0..ATTEMPTS {
             let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
             let plan = Plan {
@@ -95,7 +116,7 @@ impl Gateway {
                     let denial = Denial::Replayed;
                     return Err(Problem::new(denial.code(), denial.to_string()));
                 }
-                _ => return Ok(caller),
+                _ => return Ok(Authenticated { caller, view }),
             }
         }
         Err(Problem::unavailable("The tenant is being changed."))
