@@ -29,4 +29,5 @@ mod statements;
 mod stream;
 mod tenants;
 mod tls;
+mod unified;
 mod usage;
