@@ -1,15 +1,18 @@
-//! Reads from a request's body the two facts that routing needs. Never changes the body, and never guesses: a body
-//! that the provider could read differently from us is refused, because what we checked would not be what runs.
+//! Reads from a request's body the two facts that routing needs, and puts another model's name in the place of the one
+//! that stands there. Never changes anything else, and never guesses: a body that the provider could read differently
+//! from us is refused, because what we checked would not be what runs.
 
 mod ceiling;
 mod json;
 mod multipart;
+mod span;
 
 use thiserror::Error;
 
 pub use ceiling::output_ceiling;
 pub use json::read_json;
-pub use multipart::read_multipart_model;
+pub use multipart::{multipart_model_span, read_multipart_model};
+pub use span::ModelSpan;
 
 /// Nesting that common JSON readers accept.
 const MAX_DEPTH: usize = 128;

@@ -79,6 +79,14 @@ identifier!(
     /// One request through the data plane, `req_…`.
     RequestId
 );
+identifier!(
+    /// A tier in the configuration.
+    TierName
+);
+identifier!(
+    /// A name in the configuration that stands for models. It has no slash, so none is also `provider/model`.
+    AliasName
+);
 
 impl CredentialId {
     /// A fresh id, ordered by time.

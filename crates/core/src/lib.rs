@@ -7,6 +7,7 @@
 //! | [`wrapped`] | keys under a root, as they are stored |
 //! | [`sealing`] | keys that clients seal to: stored, published, and used |
 //! | [`provider`], [`operation`], [`headers`] | which host, path, method and header a request may reach |
+//! | [`model`], [`tier`], [`unified`] | what models are called, who may use them, and where they are reached in one dialect |
 //! | [`net`] | the address guard and the canonical-URL rule |
 //! | [`breaker`] | when to stop asking something that fails |
 //! | [`admission`], [`limits`] | the ordered decision to let a request through |
@@ -33,6 +34,7 @@ pub mod issuer;
 pub mod limits;
 pub mod mask;
 pub mod meter;
+pub mod model;
 pub mod money;
 pub mod net;
 pub mod operation;
@@ -41,8 +43,10 @@ pub mod provider;
 pub mod record;
 pub mod sealing;
 pub mod tenant;
+pub mod tier;
 pub mod time;
 pub mod token;
+pub mod unified;
 pub mod usage;
 pub mod verdict;
 pub mod wrapped;

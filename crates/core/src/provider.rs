@@ -151,6 +151,12 @@ impl Providers {
     }
 }
 
+impl FromIterator<Provider> for Providers {
+    fn from_iter<I: IntoIterator<Item = Provider>>(all: I) -> Self {
+        Self(all.into_iter().map(|provider| (provider.id.as_str().to_owned(), provider)).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     admin::{self, AdminState},
-    config::Config,
+    config::{self, Config},
     custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
     gateway::{self, Gateway, Holds, KeyTest, Payments, Recorder},
     harden::{Grants, LockLimit},
@@ -106,10 +106,12 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let providers = Arc::new(config.providers);
     let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
     let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
+    let catalogue = Arc::new(config.catalogue);
     let gateway = Gateway::new(gateway::Parts {
         clock: Arc::clone(&clock),
         policy: config.policy,
         providers: Arc::clone(&providers),
+        catalogue: Arc::clone(&catalogue),
         store: Arc::clone(&store),
         counters: Arc::clone(&counters),
         unsealer,
@@ -126,6 +128,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         store: Arc::clone(&store),
         counters: Arc::clone(&counters),
         providers,
+        catalogue,
         policy: config.policy,
         vault,
         unsealing: unsealing.clone(),
@@ -141,10 +144,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let stalls = tokio::spawn(gateway.watch_stalls());
     let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics });
 
-    let mut bound = Vec::with_capacity(config.listeners.len());
-    for (index, listener) in config.listeners.iter().enumerate() {
-        bound.push(http::bind(index, listener, &*app.entropy).await?);
-    }
+    let bound = bind(&config.listeners, &*app.entropy).await?;
     let mut chores = vec![
         stalls,
         tokio::spawn(upstream.sweep()),
@@ -158,6 +158,14 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
 }
 
+async fn bind(listeners: &[config::Listener], entropy: &dyn Entropy) -> Result<Vec<http::Bound>, BindError> {
+    let mut bound = Vec::with_capacity(listeners.len());
+    for (index, listener) in listeners.iter().enumerate() {
+        bound.push(http::bind(index, listener, entropy).await?);
+    }
+    Ok(bound)
+}
+
 /// What opens sealed keys, if they are accepted. Without its keys the gateway serves everything else.
 async fn unsealing(ground: &Ground, max_uses: Option<u32>) -> Option<Unsealing> {
     let unsealing = ground.unsealing(max_uses?);
@@ -168,9 +176,6 @@ async fn unsealing(ground: &Ground, max_uses: Option<u32>) -> Option<Unsealing> 
 }
 
 fn warn_of(config: &Config) {
-    for path in &config.without_effect {
-        tracing::warn!(event = "setting_without_effect", path, "this version does not use this setting yet");
-    }
     for folder in Grants::of_gateway(config).too_wide() {
         tracing::warn!(
             event = "folder_shared",

@@ -1,6 +1,11 @@
 //! Denials: every way in which admission says no.
 
-use crate::{code::Code, id::ProviderId, port::counter::Scope, time::Timestamp};
+use crate::{
+    code::Code,
+    id::{ProviderId, TierName},
+    port::counter::Scope,
+    time::Timestamp,
+};
 
 /// Why a request is not let through. Its text is for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +25,32 @@ pub enum Denial {
     /// The token is bound to models, and the request leaves the choice to the provider.
     #[error("This token is bound to models, and the request names none.")]
     ModelNotNamed,
+    /// The tenant's tier has other models.
+    #[error(
+        "The tier '{tier}' of this tenant does not have the model '{model}'. Its operator can change that."
+    )]
+    NotInTier {
+        /// Which tier.
+        tier: TierName,
+        /// Which model, without what may be a key in its place.
+        model: String,
+    },
+    /// The alias is one of a higher tier.
+    #[error(
+        "The model '{alias}' needs a higher tier than '{tier}', which this tenant has. Its operator can change that."
+    )]
+    AliasOfHigherTier {
+        /// Which alias.
+        alias: String,
+        /// Which tier it is not for.
+        tier: TierName,
+    },
+    /// The tier is bound to models, and the request leaves the choice to the provider.
+    #[error("The tier '{tier}' of this tenant is bound to models, and the request names none.")]
+    TierNeedsModel {
+        /// Which tier.
+        tier: TierName,
+    },
     /// The token claims what the store does not have.
     #[error("The token claims a key of its own, but the tenant has none stored for provider '{0}'.")]
     NotEligible(ProviderId),
@@ -60,7 +91,12 @@ impl Denial {
     pub fn code(&self) -> Code {
         match self {
             Self::Disabled | Self::SwitchedOff | Self::ModeOff(_) => Code::Disabled,
-            Self::ModelNotAllowed(_) | Self::ModelNotNamed | Self::Unpriced => Code::ModelNotAllowed,
+            Self::ModelNotAllowed(_)
+            | Self::ModelNotNamed
+            | Self::NotInTier { .. }
+            | Self::AliasOfHigherTier { .. }
+            | Self::TierNeedsModel { .. }
+            | Self::Unpriced => Code::ModelNotAllowed,
             Self::NotEligible(_) => Code::NotEligible,
             Self::KeyNotFound(_) => Code::KeyNotFound,
             Self::Replayed => Code::ReplayDetected,

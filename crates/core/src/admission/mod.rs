@@ -23,8 +23,10 @@ use crate::{
     credential::SealedCredential,
     id::ProviderId,
     limits::RateLimits,
+    model::Named,
     port::counter::{Bucket, Claim, Decision, Epoch, Plan, Room, Scope, Take},
     record::{Accounting, KeyMode},
+    tier::Tier,
     time::Timestamp,
 };
 
@@ -84,8 +86,12 @@ impl Brought {
 pub struct Asked<'a> {
     /// Which provider.
     pub provider: &'a ProviderId,
-    /// Which model, where the request names one.
+    /// Which model, where the request names one, as it names it.
     pub model: Option<&'a str>,
+    /// The same, as entitlements see it.
+    pub named: Named<'a>,
+    /// The tenant's entitlements.
+    pub tier: &'a Tier,
     /// Whether it makes the provider work: then a provider picks a model where none is named.
     pub consumes: bool,
     /// The way in which it brings a key of its own, if it does.
@@ -178,6 +184,7 @@ fn eligible(
 ) -> Result<(KeyChoice, Reservation), Denial> {
     let own = |key| Ok((key, Reservation { accounting: Accounting::ByokNoBudget, micro_usd: 0 }));
     view.gate(policy.enabled)?;
+    asked.tier.allows(asked.named)?;
     if let Some(allowed) = caller.models() {
         match asked.model {
             Some(model) if !allowed.iter().any(|name| name == model) => {

@@ -25,6 +25,8 @@ pub struct Payment<'a> {
     pub request: &'a RequestId,
     /// How long a hold lives, in milliseconds.
     pub ttl_ms: u64,
+    /// The most that the tenant's tier allows in a period, in micro-USD.
+    pub ceiling: Option<u64>,
     /// What the store says is spent, once the counters have asked for it.
     pub spent: Option<Spent>,
 }
@@ -36,7 +38,7 @@ impl<'a> Payment<'a> {
             hold: Hold { id: self.request, micro_usd, ttl_ms: self.ttl_ms },
             span: Span::of(tenant.budget_period, now),
             // None set means none allowed.
-            limit: tenant.budget_micro_usd.unwrap_or(0),
+            limit: tenant.budget_micro_usd.unwrap_or(0).min(self.ceiling.unwrap_or(u64::MAX)),
             spent: self.spent,
         }
     }

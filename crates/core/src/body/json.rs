@@ -189,7 +189,8 @@ fn is_deeper_than(limit: usize, json: &[u8]) -> bool {
     }
 }
 
-fn after_string(mut rest: &[u8]) -> &[u8] {
+/// What follows the string that `rest` is inside of.
+pub(super) fn after_string(mut rest: &[u8]) -> &[u8] {
     while let Some(at) = memchr2(b'"', b'\\', rest) {
         let is_end = rest.get(at) == Some(&b'"');
         rest = rest.get(at + if is_end { 1 } else { 2 }..).unwrap_or_default();

@@ -1,8 +1,10 @@
 //! The facts of a `multipart/form-data` body. Never reads a file part: it is passed over by searching for the boundary.
 
+use std::ops::Range;
+
 use memchr::memmem;
 
-use super::{BodyRefused, RequestFacts, checked_model, put_once};
+use super::{BodyRefused, RequestFacts, checked_model, put_once, span::ModelSpan};
 
 /// A part's headers; more is no form that an SDK writes.
 const MAX_PART_HEAD: usize = 8 * 1024;
@@ -14,6 +16,17 @@ const MAX_BOUNDARY: usize = 70;
 /// Stricter than the RFC where readers differ: nothing before the first boundary, no folded headers, no boundary
 /// that is the start of another line, and each of the two fields once and plain.
 pub fn read_multipart_model(content_type: &str, body: &[u8]) -> Result<RequestFacts, BodyRefused> {
+    read(content_type, body).map(|(facts, _)| facts)
+}
+
+/// Where the field `model` stands in a form whose facts were read; `None` if there is none.
+pub fn multipart_model_span(content_type: &str, body: &[u8]) -> Option<ModelSpan> {
+    let (_, span) = read(content_type, body).ok()?;
+    span.map(ModelSpan::in_form)
+}
+
+/// The facts, and where the content of the field `model` stands.
+fn read(content_type: &str, body: &[u8]) -> Result<(RequestFacts, Option<Range<usize>>), BodyRefused> {
     let delimiter = format!("\r\n--{}", boundary(content_type)?);
     let mut rest = delimiter
         .as_bytes()
@@ -22,11 +35,12 @@ pub fn read_multipart_model(content_type: &str, body: &[u8]) -> Result<RequestFa
         .ok_or(BodyRefused::Multipart("it does not begin with the boundary"))?;
     let finder = memmem::Finder::new(delimiter.as_bytes());
     let mut model = None;
+    let mut span = None;
     let mut stream = None;
     loop {
         if let Some(epilogue) = rest.strip_prefix(b"--") {
             return if matches!(epilogue, b"" | b"\r\n") {
-                Ok(RequestFacts { model, stream: stream.unwrap_or(false) })
+                Ok((RequestFacts { model, stream: stream.unwrap_or(false) }, span))
             } else {
                 Err(BodyRefused::Multipart("something follows the last boundary"))
             };
@@ -43,6 +57,9 @@ pub fn read_multipart_model(content_type: &str, body: &[u8]) -> Result<RequestFa
             "model" => {
                 let text = part.text().ok_or(BodyRefused::ModelNotText)?;
                 put_once("model", &mut model, checked_model(text)?.to_owned())?;
+                // The content stands before the delimiter that ends it.
+                let end = body.len() - after.len();
+                span = Some(end - text.len()..end);
             }
             "stream" => {
                 let text = part.text().ok_or(BodyRefused::StreamNotBoolean)?;

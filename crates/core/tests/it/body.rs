@@ -1,6 +1,8 @@
 //! A request's body has one reading or is refused.
 
-use keyferry_core::body::{BodyRefused, RequestFacts, read_json, read_multipart_model};
+use keyferry_core::body::{
+    BodyRefused, ModelSpan, RequestFacts, multipart_model_span, read_json, read_multipart_model,
+};
 use proptest::prelude::*;
 
 fn facts(model: Option<&str>, stream: bool) -> RequestFacts {
@@ -105,6 +107,51 @@ fn a_refusal_does_not_quote_the_body() {
 }
 
 const FORM: &str = "multipart/form-data; boundary=XyZ";
+
+fn json_with_model(body: &[u8], model: &str) -> Option<Vec<u8>> {
+    Some(ModelSpan::in_json(body)?.replace(body, model))
+}
+
+fn multipart_with_model(content_type: &str, body: &[u8], model: &str) -> Option<Vec<u8>> {
+    Some(multipart_model_span(content_type, body)?.replace(body, model))
+}
+
+#[test]
+fn another_model_is_put_in_its_place_and_nothing_else_changes() {
+    for (before, after) in [
+        (r#"{"model":"acme/gpt","n":1}"#, r#"{"model":"gpt","n":1}"#),
+        ("{ \"model\" :\n \"acme\\/gpt\" }\r\n", "{ \"model\" :\n \"gpt\" }\r\n"),
+        (r#"{"mod\u0065l":"acme/g\u0070t"}"#, r#"{"mod\u0065l":"gpt"}"#),
+        (
+            r#"{"x":[{"model":"acme/gpt"}],"y":"model","z":{"model":"q"},"t":"\"model\":\"q\"","model":"acme/gpt"}"#,
+            r#"{"x":[{"model":"acme/gpt"}],"y":"model","z":{"model":"q"},"t":"\"model\":\"q\"","model":"gpt"}"#,
+        ),
+        (
+            r#"{"a":1.50,"b":1e400,"model":"acme/gpt","c":"\ud83d\ude00"}"#,
+            r#"{"a":1.50,"b":1e400,"model":"gpt","c":"\ud83d\ude00"}"#,
+        ),
+    ] {
+        assert!(read_json(before.as_bytes()).is_ok(), "{before}");
+        let changed = json_with_model(before.as_bytes(), "gpt").expect("it names one");
+        assert_eq!(String::from_utf8_lossy(&changed), after);
+    }
+    let quoted = json_with_model(br#"{"model":"acme/x"}"#, "a\"b\\c\n").expect("it names one");
+    assert_eq!(read_json(&quoted), Ok(facts(Some("a\"b\\c\n"), false)));
+    for without in ["{}", r#"{"model":null}"#, r#"{"x":"model"}"#, r#"{"x":{"model":"a"}}"#] {
+        assert_eq!(json_with_model(without.as_bytes(), "gpt"), None, "{without}");
+    }
+}
+
+#[test]
+fn another_model_is_put_into_a_form_and_nothing_else_changes() {
+    let file = "--XyZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"model\"\r\n\r\nacme/gpt\0\r\nmodel\r\n".to_owned();
+    let body = |model: &str| form(&[field("language", "acme/gpt"), field("model", model), file.clone()]);
+    assert_eq!(read_multipart_model(FORM, &body("acme/gpt")), Ok(facts(Some("acme/gpt"), false)));
+    assert_eq!(multipart_with_model(FORM, &body("acme/gpt"), "gpt"), Some(body("gpt")));
+    assert_eq!(multipart_with_model(FORM, &body("acme/gpt"), "g\r\npt"), Some(body("gpt")));
+    assert_eq!(multipart_with_model(FORM, &form(std::slice::from_ref(&file)), "gpt"), None);
+    assert_eq!(multipart_with_model("application/json", &body("acme/gpt"), "gpt"), None);
+}
 
 fn field(name: &str, value: &str) -> String {
     format!("--XyZ\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
@@ -218,8 +265,19 @@ proptest! {
     }
 
     #[test]
+    fn in_what_is_accepted_only_the_model_is_replaced(body in r#"\{("(model|mod\\u0065l|x)" ?: ?("(model|[a-z\\":]{0,3})"|null|\["model",\{"model":"m"\}\]|\{"model":"m"\}),?){0,3}\}"#) {
+        if read_json(body.as_bytes()).is_ok_and(|facts| facts.model.is_some()) {
+            let changed = json_with_model(body.as_bytes(), "o\"ther").expect("it names one");
+            let mut value: serde_json::Value = serde_json::from_str(&body).unwrap();
+            value["model"] = "o\"ther".into();
+            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&changed).unwrap(), value);
+        }
+    }
+
+    #[test]
     fn any_bytes_are_read_without_a_panic(content_type in ".{0,40}", body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = read_json(&body);
+        let _ = json_with_model(&body, "m");
         let _ = read_multipart_model(&content_type, &body);
         let _ = read_multipart_model("multipart/form-data; boundary=-", &body);
     }

@@ -30,6 +30,7 @@ use axum::{
 use keyferry_core::{
     admission::Policy,
     clock::Clock,
+    model::Catalogue,
     port::{counter::Counters, store::Store},
     provider::Providers,
     token::TokenHash,
@@ -51,6 +52,7 @@ pub struct AdminState {
     pub store: Arc<dyn Store>,
     pub counters: Arc<dyn Counters>,
     pub providers: Arc<Providers>,
+    pub catalogue: Arc<Catalogue>,
     pub policy: Policy,
     pub vault: Vault,
     /// `None` where sealed keys are not accepted.

@@ -11,7 +11,7 @@ use keyferry_core::{
 };
 
 use super::{
-    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Platform, Resources, Upstream,
+    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Platform, Resources, Upstream, catalogue,
     file::{self, Environment, File, Resource},
     kms, platform,
 };
@@ -22,11 +22,10 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         return Err(ConfigError::at("byok.daily_quota", "is too large"));
     }
     let production = file.environment == Environment::Production;
-    let data_dir = file.data_dir.clone().unwrap_or_else(|| PathBuf::from("keyferry-data"));
     let providers = providers(&file)?;
+    let data_dir = file.data_dir.clone().unwrap_or_else(|| PathBuf::from("keyferry-data"));
     Ok(Config {
         production,
-        without_effect: without_effect(&file),
         listeners: listeners(file.listeners.as_deref())?,
         database: database(file.storage.url.as_deref(), &data_dir)?,
         kms: kms::kms(&file.kms, data_dir.join("master.key"))?,
@@ -50,6 +49,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
             prices: platform::prices(&file, &providers)?,
             hold_ttl: hold_ttl(file.budgets.hold_ttl.0)?,
         },
+        catalogue: catalogue::catalogue(&file, &providers)?,
         providers,
         upstream: upstream(&file.upstream, production)?,
         data_dir: counters(file.counters.url.as_deref()).map(|()| data_dir)?,
@@ -68,17 +68,6 @@ fn sealed_max_uses(byok: &file::Byok) -> Result<Option<u32>, ConfigError> {
         return Err(ConfigError::at("byok.sealed_max_uses", "expected 1 to 100"));
     }
     Ok(byok.sealed.then_some(byok.sealed_max_uses))
-}
-
-fn without_effect(file: &File) -> Vec<String> {
-    let mut paths = Vec::new();
-    let mut note = |written: bool, path: &str| {
-        if written {
-            paths.push(path.to_owned());
-        }
-    };
-    note(!file.models.is_empty(), "models");
-    paths
 }
 
 fn listeners(written: Option<&[file::Listener]>) -> Result<Vec<Listener>, ConfigError> {

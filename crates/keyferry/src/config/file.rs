@@ -8,7 +8,10 @@ use keyferry_envelope::SecretBytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{scalar::from_text, span::Span};
+use super::{
+    scalar::{from_text, some_from_text},
+    span::Span,
+};
 
 /// keyferry's configuration.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -34,8 +37,11 @@ pub struct File {
     pub byok: Byok,
     /// Providers, by name. `openai`, `anthropic` and `gemini` are there without being listed.
     pub providers: BTreeMap<String, Provider>,
-    /// Model aliases of the unified API. No effect in this version.
+    /// Model aliases of the unified API, by name. A name has no slash.
     pub models: BTreeMap<String, Alias>,
+    /// What tenants are entitled to, from least to most. Default: `free`, `pro` and `enterprise`, without limits of
+    /// their own.
+    pub tiers: Option<Vec<Tier>>,
     /// Budgets of requests that the platform pays.
     pub budgets: Budgets,
     /// How often a caller, a tenant, a tenant at one provider, and an address that tests keys may ask.
@@ -277,10 +283,39 @@ impl std::fmt::Debug for Concealed {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Alias {
-    /// The lowest tier that may use it.
+    /// The least tier that may use it. Without one, all may.
     pub tier: Option<String>,
     /// `provider/model`, in order.
     pub candidates: Vec<String>,
+}
+
+/// What the tenants of a tier are entitled to, whoever's key serves them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Its name, which tenants have as their `tier`.
+    pub name: String,
+    /// The only models it has: aliases, `provider/model`, or a beginning of these with a `*` behind it. Default: all but
+    /// the aliases of higher tiers.
+    pub models: Option<Vec<String>>,
+    /// Rates in place of those in `rate_limits`.
+    #[serde(default)]
+    pub rate_limits: TierRates,
+    /// The most that the platform may pay for a tenant in its period, in micro-USD.
+    #[serde(default, deserialize_with = "some_from_text")]
+    pub budget_micro_usd: Option<u64>,
+}
+
+/// Rates of a tier.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TierRates {
+    /// Each token or JWT subject.
+    pub caller: Option<Rate>,
+    /// All callers of a tenant together.
+    pub tenant: Option<Rate>,
+    /// All calls of a tenant to one provider.
+    pub tenant_provider: Option<Rate>,
 }
 
 /// Budgets.

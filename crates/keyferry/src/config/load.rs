@@ -46,6 +46,9 @@ fn not_yaml(error: &serde_saphyr::Error) -> String {
     }
 }
 
+const LISTS: [&str; 8] =
+    ["listeners", "resources", "dial", "nameservers", "candidates", "previous", "tiers", "models"];
+
 /// The places where a list belongs. Elsewhere the derived readers would take one for a mapping, by
 /// position.
 fn no_lists_for_mappings(value: &Value, path: &str) -> Result<(), ConfigError> {
@@ -53,7 +56,7 @@ fn no_lists_for_mappings(value: &Value, path: &str) -> Result<(), ConfigError> {
         Value::Array(items) => {
             let last = path.rsplit('.').next().unwrap_or_default();
             let last = last.split('[').next().unwrap_or_default();
-            if !["listeners", "resources", "dial", "nameservers", "candidates", "previous"].contains(&last) {
+            if !LISTS.contains(&last) {
                 let path = if path.is_empty() { "the file" } else { path };
                 return Err(ConfigError::at(path, "is a list, but a list does not belong here"));
             }
@@ -112,6 +115,29 @@ mod tests {
             ("providers: {openai: {base_url: 'https://llm.acme.example'}}", "providers.openai.base_url"),
             ("storage: {url: 'mysql://x'}", "storage.url"),
             ("counters: {url: 'redis://x'}", "counters.url"),
+            ("models: {fast: {candidates: []}}", "models.fast.candidates"),
+            ("models: {fast: {candidates: [gpt-4.1]}}", "models.fast.candidates[0]"),
+            ("models: {fast: {candidates: [openai/gpt, moon/x]}}", "models.fast.candidates[1]"),
+            ("models: {fast: {candidates: [openai/gpt, openai/gpt]}}", "models.fast.candidates[1]"),
+            ("models: {fast: {tier: gold, candidates: [openai/gpt]}}", "models.fast.tier"),
+            ("models: {a/b: {candidates: [openai/gpt]}}", "models.a/b"),
+            ("models: {fast: {candidates: [\"openai/a\\nb\"]}}", "models.fast.candidates[0]"),
+            ("models: [1]", "models"),
+            ("tiers: []", "tiers"),
+            ("tiers: [{}]", "tiers[0]"),
+            ("tiers: [[free]]", "tiers[0]"),
+            ("tiers: [{name: ''}]", "tiers[0].name"),
+            ("tiers: [{name: free}, {name: free}]", "tiers[1].name"),
+            ("tiers: [{name: free, models: [moon/x]}]", "tiers[0].models[0]"),
+            ("tiers: [{name: free, models: ['openai/*', fast]}]", "tiers[0].models[1]"),
+            ("tiers: [{name: free, models: ['openai/*x']}]", "tiers[0].models[0]"),
+            (
+                "tiers: [{name: free, models: [best]}, {name: pro}]\nmodels: {best: {tier: pro, candidates: [openai/gpt]}}",
+                "tiers[0].models[0]",
+            ),
+            ("tiers: [{name: free, rate_limits: {caller: fast}}]", "tiers[0].rate_limits.caller"),
+            ("tiers: [{name: free, rate_limits: {key_test: 1/s}}]", "tiers[0].rate_limits.key_test"),
+            ("tiers: [{name: free, budget_micro_usd: -1}]", "tiers[0].budget_micro_usd"),
             ("kms: {kind: moon}", "kms.kind"),
             ("kms: {kind: vault}", "kms.address"),
             ("kms: {kind: vault, address: 'https://vault.example'}", "kms.token_file"),

@@ -3,6 +3,7 @@
 //! `file` holds the shape people write (and its JSON Schema); this module turns it into values
 //! that need no further checking. What is wrong is reported with the path of the value.
 
+mod catalogue;
 mod checked;
 mod env;
 pub mod file;
@@ -15,7 +16,9 @@ mod span;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use checked::check;
-use keyferry_core::{admission::Policy, mask, money::Prices, net::host::ProviderHost, provider::Providers};
+use keyferry_core::{
+    admission::Policy, mask, model::Catalogue, money::Prices, net::host::ProviderHost, provider::Providers,
+};
 pub use kms::{Kms, MasterSecret, RootConfig};
 pub use load::{load, read_file};
 pub use platform::PlatformKeys;
@@ -59,10 +62,10 @@ pub struct Config {
     pub platform: Platform,
     /// Every provider.
     pub providers: Providers,
+    /// Tiers, aliases, and the models that are named.
+    pub catalogue: Catalogue,
     /// How providers are reached.
     pub upstream: Upstream,
-    /// Sections that are written but have no effect in this version, for a warning at start.
-    pub without_effect: Vec<String>,
 }
 
 /// The platform's side of requests that it pays.

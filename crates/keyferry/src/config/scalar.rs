@@ -16,3 +16,12 @@ where
         value => serde_json::from_value(value).map_err(de::Error::custom),
     }
 }
+
+/// The same where the value may be left out.
+pub(super) fn some_from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: de::DeserializeOwned + FromStr<Err: Display>,
+{
+    from_text(deserializer).map(Some)
+}

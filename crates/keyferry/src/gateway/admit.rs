@@ -1,7 +1,7 @@
 //! Admission: the program's part of the decision that `core::admission` makes.
 
 use keyferry_core::{
-    admission::{Admission, Asked, Caller, Conclusion, Denial, Payment, decide_on_view},
+    admission::{Admission, Asked, Caller, Conclusion, Denial, Payment, Platform, decide_on_view},
     budget::Span,
     code::Code,
     money::Price,
@@ -12,8 +12,15 @@ use keyferry_core::{
 use keyferry_envelope::SecretBytes;
 
 use super::{
-    Gateway, Passage, authenticate::Authenticated, body::ReadBody, holds::Held, jwt, slots::Presented,
-    views::View, views::away,
+    Gateway, Passage,
+    authenticate::Authenticated,
+    body::ReadBody,
+    candidates::{Candidate, Candidates},
+    entitled::Entitlements,
+    holds::Held,
+    jwt,
+    payment::Quote,
+    views::{View, away},
 };
 use crate::http::Problem;
 
@@ -34,40 +41,60 @@ pub(super) struct Paid {
     pub(super) held: Held,
 }
 
+/// The body is another one than the token's `req_hash` says.
+pub(super) fn hash_mismatch() -> Problem {
+    Problem::new(Code::HashMismatch, "The body is not the one this token was made for.")
+}
+
 impl Gateway {
     /// Lets the request through, or says why not.
     ///
     /// The caller is proven on the same view that is decided on: when that turns out to be old,
     /// both are done again, so a revoked token is refused from the next request on.
-    pub(super) async fn admit(
+    pub(super) async fn admit<'a>(
         &self,
         passage: &Passage<'_>,
-        presented: &Presented,
-        model: Option<&str>,
+        candidates: &Candidates<'a>,
+        token: &SecretBytes,
         body: &ReadBody,
-    ) -> Result<Admitted, Problem> {
-        let provider = &passage.provider.id;
-        let quote = self.payments.quote(provider, passage.operation, model, body);
-        let mut payment = Payment { request: passage.id, ttl_ms: self.payments.ttl_ms(), spent: None };
+    ) -> Result<(Admitted, Candidate<'a>), Problem> {
+        let quote =
+            |one: &Candidate<'_>| self.payments.quote(&one.provider.id, passage.operation, one.model, body);
+        let mut spent = None;
         // One for all attempts: giving back what an earlier one did not get would take away what a later one did.
         let mut held = None;
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            let Authenticated { caller, view } =
-                self.authenticator.authenticate(&self.views, &presented.token).await?;
+            let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
             if let Some(wanted) = caller.req_hash()
                 && !body.whole().is_some_and(|bytes| jwt::body_matches(wanted, bytes))
             {
-                return Err(Problem::new(
-                    Code::HashMismatch,
-                    "The body is not the one this token was made for.",
-                ));
+                return Err(hash_mismatch());
             }
             let consumes = passage.operation.body != RequestBody::None;
-            let asked =
-                Asked { provider, model, consumes, brings: presented.brought(), platform: quote.platform };
-            let pending = decide_on_view(&self.policy, &view.tenant, &caller, asked, now);
-            let plan = pending.plan(&self.policy, &view.tenant, &caller, provider, payment, now);
+            let payable = |one: &Candidate<'_>| matches!(quote(one).platform, Platform::Priced(_));
+            let candidate = candidates.choose(&view.tenant, payable);
+            let provider = &candidate.provider.id;
+            let tier = self.entitlements.tier(&view.tenant.tenant);
+            let policy = Entitlements::policy(&self.policy, tier);
+            let Quote { platform, price } = quote(&candidate);
+            let asked = Asked {
+                provider,
+                model: candidates.asked,
+                named: candidates.named(&candidate, passage.operation),
+                tier,
+                consumes,
+                brings: candidate.brings,
+                platform,
+            };
+            let pending = decide_on_view(&policy, &view.tenant, &caller, asked, now);
+            let payment = Payment {
+                request: passage.id,
+                ttl_ms: self.payments.ttl_ms(),
+                ceiling: tier.budget_micro_usd,
+                spent,
+            };
+            let plan = pending.plan(&policy, &view.tenant, &caller, provider, payment, now);
             let reserve = plan.take.as_ref().and_then(|take| take.reserve.as_ref());
             let span = reserve.map(|reserve| reserve.span);
             if let (Some(reserve), None) = (reserve, &held) {
@@ -78,16 +105,16 @@ impl Gateway {
                 Conclusion::Admitted(admission) => {
                     // An earlier attempt may have asked for money that this one does not need.
                     let is_paid = admission.reservation.accounting == Accounting::PlatformBudget;
-                    let paid = held.filter(|_| is_paid).map(|held| Paid { price: quote.price, held });
-                    return Ok(Admitted { admission, caller, paid });
+                    let paid = held.filter(|_| is_paid).map(|held| Paid { price, held });
+                    return Ok((Admitted { admission, caller, paid }, candidate));
                 }
                 Conclusion::SpentUnknown => {
                     let span = span.unwrap_or(Span::TOTAL);
-                    payment.spent = Some(self.views.spent(caller.tenant(), span).await?);
+                    spent = Some(self.views.spent(caller.tenant(), span).await?);
                 }
                 Conclusion::Stale => self.views.forget(&view),
                 Conclusion::Denied(denial) => {
-                    let mut problem = Problem::new(denial.code(), denial.to_string());
+                    let mut problem = Problem::new(denial.code(), candidates.tell(&denial));
                     problem.retry_after = denial.retry_after(now);
                     return Err(problem);
                 }
@@ -110,6 +137,11 @@ impl Gateway {
     /// Proves a caller for something that is no request to a provider: no gate, no rate, no quota,
     /// but a token with one use is used up.
     pub(super) async fn identify(&self, token: &SecretBytes) -> Result<Caller, Problem> {
+        self.identify_on_view(token).await.map(|proven| proven.caller)
+    }
+
+    /// The same, with the view of the tenant that it was proven on, which is current.
+    pub(super) async fn identify_on_view(&self, token: &SecretBytes) -> Result<Authenticated, Problem> {
         for _ in 0..ATTEMPTS {
             let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
             let plan = Plan {
@@ -125,7 +157,7 @@ impl Gateway {
                     let denial = Denial::Replayed;
                     return Err(Problem::new(denial.code(), denial.to_string()));
                 }
-                _ => return Ok(caller),
+                _ => return Ok(Authenticated { caller, view }),
             }
         }
         Err(Problem::unavailable("The tenant is being changed."))

@@ -10,7 +10,7 @@ use http::{header, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use keyferry_core::{
-    body::{self, RequestFacts},
+    body::{self, ModelSpan, RequestFacts},
     code::Code,
     operation::{Operation, RequestBody},
 };
@@ -51,6 +51,30 @@ impl ReadBody {
         match &self.content {
             Content::Whole(bytes) => Some(bytes),
             Content::Upload(_) => None,
+        }
+    }
+
+    /// Where it names its model, which it must. Also takes the room for the body that it becomes.
+    pub(super) fn place_of_model(
+        &mut self,
+        operation: &Operation,
+        parts: &Parts,
+    ) -> Result<ModelSpan, Problem> {
+        let bytes = self.whole().unwrap_or_default();
+        let span = match operation.body {
+            RequestBody::Multipart => body::multipart_model_span(content_type(parts), bytes),
+            RequestBody::Json | RequestBody::None => ModelSpan::in_json(bytes),
+        };
+        let span = span.ok_or_else(|| invalid("`model` is missing: provider/model, or an alias."))?;
+        let length = bytes.len();
+        self.held.add(length)?;
+        Ok(span)
+    }
+
+    /// Puts another model in this place.
+    pub(super) fn put_model(&mut self, place: &ModelSpan, model: &str) {
+        if let Content::Whole(bytes) = &self.content {
+            self.content = Content::Whole(place.replace(bytes, model).into());
         }
     }
 
@@ -155,9 +179,11 @@ fn facts(operation: &Operation, parts: &Parts, bytes: &Bytes) -> Result<RequestF
             body::read_json(bytes).map(|_| RequestFacts::default()).map_err(invalid)
         }
         RequestBody::Json => body::read_json(bytes).map_err(invalid),
-        RequestBody::Multipart => {
-            let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            body::read_multipart_model(content_type.unwrap_or_default(), bytes).map_err(invalid)
-        }
+        RequestBody::Multipart => body::read_multipart_model(content_type(parts), bytes).map_err(invalid),
     }
+}
+
+fn content_type(parts: &Parts) -> &str {
+    let value = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use keyferry_envelope::SealPurpose;
 
 use super::{
     Gateway,
-    slots::{Offered, OfferedKey, PlacedKey, Presented},
+    slots::{Offered, OfferedKey, PlacedKey, Presented, from_map},
 };
 use crate::{custody::Opened, http::Problem};
 
@@ -28,6 +28,9 @@ impl Gateway {
         let key = match offered.key {
             None => None,
             Some(OfferedKey::Carried(key)) => Some((Brought::Carried, key)),
+            Some(OfferedKey::ByName(map)) => {
+                from_map(provider, map.expose())?.map(|key| (Brought::Carried, key))
+            }
             Some(OfferedKey::Session(session)) => {
                 Some((Brought::Session, PlacedKey { slot, key: session.open()? }))
             }

@@ -56,7 +56,7 @@ pub fn slots(
         slots::read(secrets.privately(true), provider, policy).map_err(|problem| problem.message)?;
     let key = match offered.key {
         Some(OfferedKey::Carried(placed)) => Some((placed.slot, placed.key.expose().to_vec())),
-        Some(OfferedKey::Session(_) | OfferedKey::Sealed(_)) | None => None,
+        Some(OfferedKey::Session(_) | OfferedKey::Sealed(_) | OfferedKey::ByName(_)) | None => None,
     };
     Ok((offered.token.expose().to_vec(), key))
 }

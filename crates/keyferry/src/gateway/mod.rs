@@ -12,6 +12,8 @@ mod admit;
 mod authenticate;
 mod body;
 mod bring;
+mod candidates;
+mod entitled;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -35,6 +37,7 @@ mod settle;
 mod slots;
 mod sse;
 mod stalls;
+mod unified;
 mod views;
 
 use std::{sync::Arc, time::Instant};
@@ -48,10 +51,12 @@ use keyferry_core::{
     code::Code,
     dialect::Dialect,
     id::RequestId,
+    model::Catalogue,
     port::{counter::Counters, store::Store},
     provider::{Provider, Providers},
     record::Outcome,
     time::Timestamp,
+    unified::endpoint,
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
 pub use keytest::{KeyTest, TestedKey};
@@ -61,7 +66,11 @@ pub use record::Recorder;
 pub use relay::Relay;
 
 use self::{
+    admit::Admitted,
     authenticate::{Authenticated, Authenticator},
+    candidates::Candidates,
+    entitled::Entitlements,
+    record::Permit,
     settle::Settlement,
     slots::Presented,
     views::Views,
@@ -78,6 +87,9 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     policy: Policy,
     providers: Arc<Providers>,
+    /// The same providers, where they speak the dialect of the unified surface.
+    endpoints: Providers,
+    entitlements: Entitlements,
     counters: Arc<dyn Counters>,
     views: Views,
     authenticator: Authenticator,
@@ -97,6 +109,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub policy: Policy,
     pub providers: Arc<Providers>,
+    pub catalogue: Arc<Catalogue>,
     pub store: Arc<dyn Store>,
     pub counters: Arc<dyn Counters>,
     pub unsealer: Unsealer,
@@ -118,6 +131,13 @@ struct Passage<'a> {
     started: Instant,
 }
 
+/// What goes to the provider.
+struct Outbound<'a> {
+    target: path::Target<'a>,
+    parts: http::request::Parts,
+    body: body::ReadBody,
+}
+
 impl Gateway {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Self> {
@@ -127,6 +147,8 @@ impl Gateway {
             authenticator: Authenticator::new(Arc::clone(&parts.clock), jwks, parts.replay_memory_lost_at),
             clock: parts.clock,
             policy: parts.policy,
+            endpoints: parts.providers.iter().map(endpoint).collect(),
+            entitlements: Entitlements::new(parts.catalogue),
             providers: parts.providers,
             counters: parts.counters,
             unsealer: parts.unsealer,
@@ -218,8 +240,25 @@ impl Gateway {
         let model = model(&target, &body)?;
         let permit = self.recorder.reserve()?;
         self.look(&presented).await?;
-        let admitted = self.admit(&passage, &presented, model, &body).await?;
+        let candidates = Candidates::one(provider, model, presented.brought());
+        let (admitted, _) = self.admit(&passage, &candidates, &presented.token, &body).await?;
         self.claim(&presented).await?;
+        let model = model.map(str::to_owned);
+        let outbound = Outbound { target, parts, body };
+        self.serve_admitted(passage, admitted, model.as_deref(), presented, outbound, permit).await
+    }
+
+    /// Calls the provider for a request that was admitted, and settles it.
+    async fn serve_admitted(
+        self: &Arc<Self>,
+        passage: Passage<'_>,
+        admitted: Admitted,
+        model: Option<&str>,
+        presented: Presented,
+        outbound: Outbound<'_>,
+        permit: Permit,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let Outbound { target, parts, body } = outbound;
         let choice = admitted.admission.key.clone();
         let mut settlement = Settlement::new(&passage, admitted, model, &body, self.clock.now(), permit);
         let key = match self.unseal(&passage, presented, &choice).await {

@@ -119,7 +119,7 @@ impl Settlement {
 }
 
 /// A model's name as it may be kept: a key that was pasted in its place must not stand in usage rows.
-fn recordable(model: &str) -> String {
+pub(super) fn recordable(model: &str) -> String {
     String::from_utf8_lossy(&mask::scrub(model.as_bytes(), None)).into_owned()
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Offered {
 pub(super) enum OfferedKey {
     /// In plain text.
     Carried(PlacedKey),
+    /// Several in plain text, each with the name of its provider: a JSON object.
+    ByName(SecretBytes),
     /// Encrypted under a key beside it.
     Session(SessionKey),
     /// Sealed to the gateway.
@@ -62,13 +64,42 @@ pub(super) struct PlacedKey {
 
 const SLOTS: [AuthSlot; 3] = [AuthSlot::Bearer, AuthSlot::XApiKey, AuthSlot::XGoogApiKey];
 
-/// Says which of the secrets is which.
+/// Where a surface expects keys.
+struct Place<'a> {
+    /// In which headers an SDK may carry one.
+    own: &'a [AuthSlot],
+    /// In which it goes on.
+    slot: AuthSlot,
+    /// Whose place it is, for people.
+    whose: &'a str,
+}
+
+/// Says which of the secrets is which, on a provider's own surface.
 pub(super) fn read(secrets: SecretHeaders, provider: &Provider, policy: &Policy) -> Result<Offered, Problem> {
+    let place = Place { own: provider.own_slots(), slot: provider.auth_slot(), whose: provider.id.as_str() };
+    let mut offered = read_at(secrets, &place, policy)?;
+    if let Some(OfferedKey::ByName(map)) = &offered.key {
+        offered.key = from_map(provider, map.expose())?.map(OfferedKey::Carried);
+    }
+    Ok(offered)
+}
+
+/// Says which of the secrets is which, where the provider is known only later.
+pub(super) fn read_unified(secrets: SecretHeaders, policy: &Policy) -> Result<Offered, Problem> {
+    let place = Place { own: &[AuthSlot::Bearer], slot: AuthSlot::Bearer, whose: "this surface" };
+    let offered = read_at(secrets, &place, policy)?;
+    if let Some(OfferedKey::ByName(map)) = &offered.key {
+        KeyMap::read(map.expose())?;
+    }
+    Ok(offered)
+}
+
+fn read_at(secrets: SecretHeaders, place: &Place<'_>, policy: &Policy) -> Result<Offered, Problem> {
     let private = secrets.came_privately();
     let mut taken = Taken::from(secrets)?;
     let (token, in_slot) = match taken.token.take() {
         Some(token) => {
-            let key = own_key(&mut taken, provider, &token)?;
+            let key = own_key(&mut taken, place, &token)?;
             (token, key)
         }
         None => (slot_token(&mut taken)?, None),
@@ -96,11 +127,9 @@ pub(super) fn read(secrets: SecretHeaders, provider: &Provider, policy: &Policy)
     } else if let Some(sealed) = taken.sealed {
         Some(OfferedKey::Sealed(sealed))
     } else if let Some(value) = taken.byok_key {
-        Some(OfferedKey::Carried(placed(provider, value)?))
-    } else if let Some(value) = taken.byok_keys {
-        from_map(provider, value.expose())?.map(OfferedKey::Carried)
+        Some(OfferedKey::Carried(placed(place.slot, value)?))
     } else {
-        None
+        taken.byok_keys.map(OfferedKey::ByName)
     };
     Ok(Offered { token, key })
 }
@@ -192,11 +221,7 @@ fn slot_token(taken: &mut Taken) -> Result<SecretBytes, Problem> {
 }
 
 /// The caller's own key in the provider's slot, where the token came in its own header.
-fn own_key(
-    taken: &mut Taken,
-    provider: &Provider,
-    token: &SecretBytes,
-) -> Result<Option<PlacedKey>, Problem> {
+fn own_key(taken: &mut Taken, place: &Place<'_>, token: &SecretBytes) -> Result<Option<PlacedKey>, Problem> {
     let mut found: Option<PlacedKey> = None;
     for (slot, value) in taken.slots.drain(..) {
         let secret = copy(secret_of(slot, &value)?);
@@ -206,10 +231,10 @@ fn own_key(
         if secret.expose().is_empty() || again || looks_like_token(secret.expose()) {
             continue;
         }
-        if !provider.own_slots().contains(&slot) {
+        if !place.own.contains(&slot) {
             return Err(Problem::new(
                 Code::InvalidRequest,
-                format!("The header {} is not where {} expects a key.", slot.header(), provider.id),
+                format!("The header {} is not where {} expects a key.", slot.header(), place.whose),
             ));
         }
         let key = parse_key(secret)?;
@@ -221,23 +246,23 @@ fn own_key(
     Ok(found)
 }
 
-fn placed(provider: &Provider, value: SecretBytes) -> Result<PlacedKey, Problem> {
-    Ok(PlacedKey { slot: provider.auth_slot(), key: parse_key(value)? })
+fn placed(slot: AuthSlot, value: SecretBytes) -> Result<PlacedKey, Problem> {
+    Ok(PlacedKey { slot, key: parse_key(value)? })
+}
+
+fn malformed() -> Problem {
+    Problem::new(Code::InvalidRequest, "X-BYOK-Keys must be a JSON object of provider names and keys.")
 }
 
 /// The key for this provider in `X-BYOK-Keys`. The others are read over, never copied.
-fn from_map(provider: &Provider, value: &[u8]) -> Result<Option<PlacedKey>, Problem> {
-    let malformed = || {
-        Problem::new(Code::InvalidRequest, "X-BYOK-Keys must be a JSON object of provider names and keys.")
-    };
-    let map: KeyMap<'_> = serde_json::from_slice(value).map_err(|_| malformed())?;
+pub(super) fn from_map(provider: &Provider, value: &[u8]) -> Result<Option<PlacedKey>, Problem> {
     let mut found = None;
-    for (name, key) in map.0 {
+    for (name, key) in KeyMap::read(value)?.0 {
         if name == provider.id.as_str() {
             if found.is_some() {
                 return Err(malformed());
             }
-            found = Some(placed(provider, copy(key.as_bytes()))?);
+            found = Some(placed(provider.auth_slot(), copy(key.as_bytes()))?);
         }
     }
     Ok(found)
@@ -245,6 +270,17 @@ fn from_map(provider: &Provider, value: &[u8]) -> Result<Option<PlacedKey>, Prob
 
 /// A JSON object of texts, borrowed from the header: keys have no escapes, so nothing is copied.
 struct KeyMap<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> KeyMap<'a> {
+    fn read(value: &'a [u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(value).map_err(|_| malformed())
+    }
+}
+
+/// Whether there is a key for this provider in `X-BYOK-Keys`.
+pub(super) fn names(map: &[u8], provider: &Provider) -> bool {
+    KeyMap::read(map).is_ok_and(|map| map.0.iter().any(|(name, _)| *name == provider.id.as_str()))
+}
 
 impl<'de> Deserialize<'de> for KeyMap<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -143,9 +143,12 @@ impl App {
         nothing(Form::of_target(path), "There is nothing at this address.", id)
     }
 
-    /// `/{provider}/…`: a provider's own surface.
+    /// `/{provider}/…`: a provider's own surface. `/v1/…`: the unified one.
     async fn gateway(&self, clean: Clean, path: &str, id: &RequestId) -> Option<Response<AnswerBody>> {
         let (name, _) = path.strip_prefix('/')?.split_once('/')?;
+        if name == "v1" {
+            return Some(self.gateway.serve_unified(clean, id).await);
+        }
         if keyferry_core::provider::RESERVED.contains(&name) {
             return None;
         }

@@ -30,4 +30,5 @@ mod statements;
 mod stream;
 mod tenants;
 mod tls;
+mod unified;
 mod usage;

@@ -8,7 +8,13 @@ use std::{
     process::Command,
 };
 
-use keyferry_core::{code::Code, dialect::Dialect, operation};
+use keyferry_core::{
+    code::Code,
+    dialect::Dialect,
+    operation,
+    provider::Providers,
+    unified::{self, Found},
+};
 use serde_json::Value;
 
 const OPENAPI: &str = include_str!("../../src/admin/openapi.json");
@@ -49,6 +55,10 @@ fn surface_of(path: &str) -> Option<(Dialect, &str)> {
     [("/openai/", Dialect::OpenAi), ("/anthropic/", Dialect::Anthropic), ("/gemini/", Dialect::Gemini)]
         .into_iter()
         .find_map(|(prefix, dialect)| path.strip_prefix(prefix).map(|_| (dialect, &path[prefix.len() - 1..])))
+}
+
+fn is_unified(path: &str) -> bool {
+    path.starts_with("/v1/")
 }
 
 fn assert_same<T: Ord + Debug>(code: &BTreeSet<T>, page: &BTreeSet<T>, page_name: &str) {
@@ -97,7 +107,9 @@ fn the_control_planes_routes_are_those_of_the_document() {
     assert!(routed.len() > 20, "the route table was not read: {routed:?}");
     let described = documented()
         .into_iter()
-        .filter(|(_, path, _)| surface_of(path).is_none() && !PLAIN.contains(&path.as_str()))
+        .filter(|(_, path, _)| {
+            surface_of(path).is_none() && !is_unified(path) && !PLAIN.contains(&path.as_str())
+        })
         .map(|(method, path, _)| format!("{method} {path}"))
         .collect();
     assert_same(&routed, &described, "openapi.json");
@@ -138,6 +150,54 @@ fn the_data_planes_operations_are_those_of_the_document() {
     assert_same(&operations(), &described, "openapi.json");
 }
 
+/// The unified surface's operations: those that call a provider, and the two that do not.
+fn unified_operations() -> BTreeSet<String> {
+    let own = ["models.list", "models.get"].map(str::to_owned);
+    unified::calls().map(|row| row.name.to_owned()).chain(own).collect()
+}
+
+/// What a method and a path of the unified surface mean.
+fn unified_operation(method: &str, path: &str) -> &'static str {
+    match unified::find(method, &path.replace("{model}", "openai/m-1")) {
+        Some(Found::Call(operation)) => operation.name,
+        Some(Found::Models) => "models.list",
+        Some(Found::Model("openai/m-1")) => "models.get",
+        found => panic!("{method} {path}: {found:?}"),
+    }
+}
+
+#[test]
+fn the_unified_surfaces_operations_are_those_of_the_documents() {
+    let mut described = BTreeSet::new();
+    for (method, path, id) in documented().into_iter().filter(|(_, path, _)| is_unified(path)) {
+        let name = unified_operation(&method.to_uppercase(), &path);
+        assert_eq!(id, format!("unified.{name}"), "{method} {path}");
+        assert!(query_of(&path, &method).is_empty(), "{method} {path}");
+        described.insert(name.to_owned());
+    }
+    assert_same(&unified_operations(), &described, "openapi.json");
+    let section = SURFACES_PAGE.split("\n### ").find(|section| section.starts_with("Unified, below `/v1`"));
+    let section = section.expect("a section").split("\n## ").next().expect("text");
+    let mut described = BTreeSet::new();
+    for row in section.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (name, rest) = row.split_once('`').expect("a name");
+        let (method, path) = rest.split('`').nth(1).and_then(|route| route.split_once(' ')).expect("a route");
+        assert_eq!(unified_operation(method, &format!("/v1{path}")), name, "surfaces.md");
+        let row = unified::calls().find(|operation| operation.name == name);
+        for provider in Providers::built_in().iter() {
+            let has = row.is_none_or(|operation| unified::has(provider, operation));
+            assert_eq!(
+                rest.to_lowercase().contains(provider.id.as_str()),
+                has,
+                "surfaces.md: {name} {}",
+                provider.id
+            );
+        }
+        described.insert(name.to_owned());
+    }
+    assert_same(&unified_operations(), &described, "surfaces.md");
+}
+
 fn query_of(path: &str, method: &str) -> BTreeSet<String> {
     let parameters = document()["paths"][path][method]["parameters"].clone();
     let inline = |one: &Value| one["in"] == "query";
@@ -154,6 +214,7 @@ fn surfaces_md_has_every_operation_with_its_query() {
             Some("OpenAI") => "openai",
             Some("Anthropic,") => "anthropic",
             Some("Gemini,") => "gemini",
+            Some("Unified,") => "",
             _ if line.starts_with("## ") => "",
             _ => tag,
         };

@@ -4,6 +4,7 @@ use axum::{Json as Body, extract::Path, http::StatusCode};
 use keyferry_core::{
     limits::Rate,
     port::store::StoredToken,
+    tenant::Tenant,
     time::Timestamp,
     token::{self, Role, Token},
 };
@@ -43,7 +44,7 @@ pub(in super::super) async fn issue(
     for model in new.models.iter().flatten() {
         text::check("models", Some(model))?;
     }
-    check_rate(&context, new.rate)?;
+    check_rate(&context, &tenant, new.rate)?;
     let minted = token::mint(&*context.state.entropy);
     let token = Token {
         id: minted.id,
@@ -68,14 +69,15 @@ pub(in super::super) async fn issue(
 
 /// How fast a caller may be is the operator's to say: a tenant's admin may slow a token down, and
 /// not lift it above the limit of all.
-fn check_rate(context: &Context, rate: Option<Rate>) -> Result<(), Failure> {
-    let limit = context.state.policy.rates.caller;
+fn check_rate(context: &Context, tenant: &Tenant, rate: Option<Rate>) -> Result<(), Failure> {
+    let (tier, _) = context.state.catalogue.tier_of(tenant);
+    let limit = tier.rates.over(context.state.policy.rates).caller;
     let lifts = matches!(context.actor, Actor::OfTenant(_)) && rate.is_some_and(|rate| rate.exceeds(limit));
     if !lifts {
         return Ok(());
     }
     Err(Failure::invalid(format!(
-        "'rate' lets more pass than rate_limits.caller, which is {limit} and at most {} at once. Only the \
+        "'rate' lets more pass than rate_limits.caller of the tenant's tier, which is {limit} and at most {} at once. Only the \
          operator may issue such a token.",
         limit.burst()
     )))
