@@ -37,8 +37,7 @@ impl<'a> Payment<'a> {
         Reserve {
             hold: Hold { id: self.request, micro_usd, ttl_ms: self.ttl_ms },
             span: Span::of(tenant.budget_period, now),
-            // None set means none allowed.
-            limit: tenant.budget_micro_usd.unwrap_or(0).min(self.ceiling.unwrap_or(u64::MAX)),
+            limit: tenant.limit(self.ceiling),
             spent: self.spent,
         }
     }

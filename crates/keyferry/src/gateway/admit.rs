@@ -8,6 +8,8 @@ use keyferry_core::{
     operation::RequestBody,
     port::counter::{Decision, Plan},
     record::Accounting,
+    tenant::Tenant,
+    time::Timestamp,
 };
 use keyferry_envelope::SecretBytes;
 
@@ -17,6 +19,7 @@ use super::{
     body::ReadBody,
     candidates::{Candidate, Candidates},
     entitled::Entitlements,
+    fallback::Spare,
     holds::Held,
     jwt,
     payment::Quote,
@@ -33,6 +36,8 @@ pub(super) struct Admitted {
     pub(super) caller: Caller,
     /// What it is settled at, and the money held for it, if the platform pays.
     pub(super) paid: Option<Paid>,
+    /// What the platform could do if the tenant's own key fails.
+    pub(super) spare: Option<Spare>,
 }
 
 /// A request that the platform pays.
@@ -106,7 +111,9 @@ impl Gateway {
                     // An earlier attempt may have asked for money that this one does not need.
                     let is_paid = admission.reservation.accounting == Accounting::PlatformBudget;
                     let paid = held.filter(|_| is_paid).map(|held| Paid { price, held });
-                    return Ok((Admitted { admission, caller, paid }, candidate));
+                    let spare = spare(&view.tenant.tenant, payment.ceiling, platform, price, now);
+                    let spare = spare.filter(|_| !is_paid);
+                    return Ok((Admitted { admission, caller, paid, spare }, candidate));
                 }
                 Conclusion::SpentUnknown => {
                     let span = span.unwrap_or(Span::TOTAL);
@@ -162,4 +169,22 @@ impl Gateway {
         }
         Err(Problem::unavailable("The tenant is being changed."))
     }
+}
+
+/// What the platform could do for a tenant whose own key fails, if its operator allows it in any case.
+fn spare(
+    tenant: &Tenant,
+    ceiling: Option<u64>,
+    platform: Platform,
+    price: Option<Price>,
+    now: Timestamp,
+) -> Option<Spare> {
+    let Platform::Priced(micro_usd) = platform else { return None };
+    Some(Spare {
+        failures: tenant.fallback,
+        micro_usd,
+        price,
+        span: Span::of(tenant.budget_period, now),
+        limit: tenant.limit(ceiling),
+    })
 }

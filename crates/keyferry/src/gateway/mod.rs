@@ -13,10 +13,13 @@ mod authenticate;
 mod body;
 mod bring;
 mod candidates;
+mod circuits;
 mod entitled;
+mod fallback;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod heads;
 mod holds;
 #[cfg(test)]
 mod jose_tests;
@@ -28,6 +31,7 @@ mod keytest;
 mod path;
 mod payment;
 mod pieces;
+mod provider_error;
 mod record;
 mod relay;
 mod roca;
@@ -50,6 +54,7 @@ use keyferry_core::{
     clock::Clock,
     code::Code,
     dialect::Dialect,
+    fallback::Failure,
     id::RequestId,
     model::Catalogue,
     port::{counter::Counters, store::Store},
@@ -69,6 +74,7 @@ use self::{
     admit::Admitted,
     authenticate::{Authenticated, Authenticator},
     candidates::Candidates,
+    circuits::Circuits,
     entitled::Entitlements,
     record::Permit,
     settle::Settlement,
@@ -99,6 +105,7 @@ pub struct Gateway {
     recorder: Recorder,
     payments: Payments,
     holds: Holds,
+    circuits: Circuits,
     bodies: room::Room,
     stalls: stalls::Stalls,
 }
@@ -142,6 +149,7 @@ impl Gateway {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Self> {
         let jwks = jwks::KeySets::new(Arc::clone(&parts.upstream));
+        let circuits = Circuits::new(&parts.providers, Arc::clone(&parts.clock));
         Arc::new(Self {
             views: Views::new(parts.store, Arc::clone(&parts.counters)),
             authenticator: Authenticator::new(Arc::clone(&parts.clock), jwks, parts.replay_memory_lost_at),
@@ -157,6 +165,7 @@ impl Gateway {
             recorder: parts.recorder,
             payments: parts.payments,
             holds: parts.holds,
+            circuits,
             bodies: room::Room::default(),
             stalls: stalls::Stalls::default(),
         })
@@ -231,7 +240,7 @@ impl Gateway {
         let Authenticated { caller, view } =
             self.authenticator.authenticate(&self.views, &offered.token).await?;
         self.refuse_where_it_is_off(&caller, &view).await?;
-        forward::check_headers(&parts.headers)?;
+        heads::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
         // Before the body: a long upload must not make a sealed key stale.
         let presented = self.open(offered, provider, &caller).await?;
@@ -259,8 +268,12 @@ impl Gateway {
         permit: Permit,
     ) -> Result<Response<AnswerBody>, Problem> {
         let Outbound { target, parts, body } = outbound;
-        let choice = admitted.admission.key.clone();
+        let mut admitted = admitted;
+        let (choice, spare) = (admitted.admission.key.clone(), admitted.spare.take());
         let mut settlement = Settlement::new(&passage, admitted, model, &body, self.clock.now(), permit);
+        if matches!(choice, KeyChoice::Platform) {
+            fallback::tell(&passage, &settlement, Failure::Missing);
+        }
         let key = match self.unseal(&passage, presented, &choice).await {
             Ok(key) => key,
             Err(problem) => {
@@ -269,7 +282,7 @@ impl Gateway {
                 return Err(problem);
             }
         };
-        Ok(self.forward(passage, target, parts, body, key, settlement).await)
+        Ok(self.forward(passage, target, parts, body, key, settlement, spare).await)
     }
 
     /// The one step that turns an admission into a key.

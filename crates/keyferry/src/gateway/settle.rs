@@ -9,7 +9,7 @@ use keyferry_core::{
     admission::KeyChoice,
     mask,
     meter::Metered,
-    record::{Outcome, UsageRecord},
+    record::{Accounting, KeyMode, Outcome, UsageRecord},
     time::Timestamp,
     usage::{TokenUsage, UsageSource, estimate_tokens},
 };
@@ -77,6 +77,14 @@ impl Settlement {
     /// What is known of the request so far.
     pub(super) fn record(&self) -> &UsageRecord {
         &self.record
+    }
+
+    /// From here on the platform pays.
+    pub(super) fn paid_by_platform(&mut self, paid: Paid) {
+        self.record.credential = KeyMode::Platform;
+        self.record.credential_id = None;
+        self.record.accounting = Accounting::PlatformBudget;
+        self.paid = Some(paid);
     }
 
     /// The status that goes to the client.

@@ -10,6 +10,7 @@ mod config;
 mod custody;
 mod dns;
 mod errors;
+mod fallback;
 mod faults;
 mod harden;
 mod harness;
