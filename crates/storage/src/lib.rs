@@ -5,4 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod counter;
+mod errors;
+mod forward;
+mod migrations;
+mod rows;
 pub mod sqlite;
+
+pub use migrations::Step;

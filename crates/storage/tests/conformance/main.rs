@@ -7,6 +7,7 @@ mod counters;
 mod credentials;
 mod issuers;
 mod keks;
+mod outbox;
 mod sample;
 mod sealing;
 mod tenants;
@@ -59,6 +60,7 @@ against_store!(
     issuers::an_issuer_comes_and_goes,
     usage::rows_are_summed_and_listed,
     audit::every_change_is_in_the_chain,
+    outbox::a_change_to_a_tenants_things_orders_its_epoch_to_move,
 );
 
 against_counters!(
