@@ -20,7 +20,7 @@ use keyferry_core::{
 };
 use keyferry_envelope::KeyPurpose;
 
-use crate::sqlite::SqliteStore;
+use crate::{postgres::PostgresStore, sqlite::SqliteStore};
 
 /// Implements the port for a store. `operation` and `report` are its methods that run the work: what a
 /// caller waits for, and what sums or lists many rows.
@@ -286,3 +286,4 @@ macro_rules! forward {
 }
 
 forward!(SqliteStore);
+forward!(PostgresStore);

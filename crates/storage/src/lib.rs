@@ -8,7 +8,10 @@ pub mod counter;
 mod errors;
 mod forward;
 mod migrations;
+pub mod postgres;
 mod rows;
 pub mod sqlite;
+mod store;
 
 pub use migrations::Step;
+pub use store::{Backend, NotAStore, migrate, open, status};

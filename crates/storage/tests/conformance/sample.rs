@@ -11,7 +11,11 @@ use keyferry_core::{
     wrapped::WrappedKey,
 };
 use keyferry_envelope::{KekId, KeyPurpose, Sealed, SecretBytes, ServiceSecret};
-use keyferry_storage::sqlite::SqliteStore;
+use keyferry_storage::{
+    postgres::{Address, PostgresStore},
+    sqlite::SqliteStore,
+};
+use keyferry_storage_testing::Postgres;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -24,11 +28,24 @@ pub(crate) fn chain() -> AuditChain {
     AuditChain::new(secret.audit_key())
 }
 
-pub(crate) async fn sqlite() -> (SqliteStore, TempDir) {
+pub(crate) async fn sqlite(_: &str) -> Option<(SqliteStore, TempDir)> {
     let folder = tempfile::tempdir().expect("a folder");
     let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
     store.open_audit(chain()).await.expect("opens");
-    (store, folder)
+    Some((store, folder))
+}
+
+/// A store in a database of its own on the server that all tests share.
+pub(crate) async fn postgres(test: &str) -> Option<(PostgresStore, ())> {
+    let server = Postgres::shared(test).await?;
+    Some((on(&server.new_database().await).await, ()))
+}
+
+/// A store at a URL of PostgreSQL.
+pub(crate) async fn on(url: &str) -> PostgresStore {
+    let store = PostgresStore::open(&Address::parse(url).expect("a URL")).await.expect("opens");
+    store.open_audit(chain()).await.expect("opens");
+    store
 }
 
 pub(crate) fn draft(action: &'static str) -> AuditDraft {
