@@ -1,7 +1,11 @@
 //! What a backend's errors mean to the port. What a server sent is not quoted: it may hold values.
 
+use std::io::ErrorKind;
+
 use keyferry_core::port::store::StoreError;
 use sqlx::{Error, error::DatabaseError, postgres::PgDatabaseError, sqlite::SqliteError};
+
+const TLS: &str = "TLS: the server offers none, or its certificate is not trusted for its name";
 
 pub(crate) fn away(error: Error) -> StoreError {
     StoreError::Away(reason(&error))
@@ -18,10 +22,10 @@ pub(crate) fn conflict(what: &'static str) -> impl Fn(Error) -> StoreError {
 pub(crate) fn reason(error: &Error) -> String {
     match error {
         Error::Database(cause) => database(cause.as_ref()),
+        // It says that also of a handshake that failed.
+        Error::Io(cause) if cause.kind() == ErrorKind::InvalidData => TLS.to_owned(),
         Error::Io(cause) => format!("connection: {}", cause.kind()),
-        Error::Tls(_) => {
-            "TLS: the server offers none, or its certificate is not trusted for its name".to_owned()
-        }
+        Error::Tls(_) => TLS.to_owned(),
         Error::PoolTimedOut => "no connection in time".to_owned(),
         Error::PoolClosed => "it was closed".to_owned(),
         Error::WorkerCrashed => "its thread ended".to_owned(),

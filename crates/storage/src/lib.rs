@@ -4,6 +4,7 @@
 //! run against each.
 #![forbid(unsafe_code)]
 
+mod copy;
 pub mod counter;
 mod errors;
 mod forward;
@@ -13,5 +14,6 @@ mod rows;
 pub mod sqlite;
 mod store;
 
+pub use copy::{CopyError, copy};
 pub use migrations::Step;
 pub use store::{Backend, NotAStore, migrate, open, status};

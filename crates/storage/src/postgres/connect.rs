@@ -1,6 +1,6 @@
 //! Connections, each with its limits set on the server before it is used.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use keyferry_core::port::store::StoreError;
 use sqlx::{
@@ -68,7 +68,8 @@ pub(super) async fn to_migrate(options: &PgConnectOptions) -> Result<PgConnectio
 /// Whether it helps to try again.
 fn may_pass(error: &Error) -> bool {
     match error {
-        Error::Io(_) => true,
+        // Of that kind is a certificate that is not trusted.
+        Error::Io(cause) => cause.kind() != ErrorKind::InvalidData,
         Error::Database(cause) => cause.is_transient_in_connect_phase(),
         _ => false,
     }

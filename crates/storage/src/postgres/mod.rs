@@ -30,7 +30,9 @@ use keyferry_core::{
     audit::{AuditChain, AuditDraft, AuditHead},
     port::store::StoreError,
 };
-use sqlx::{Connection, PgConnection, Postgres, Row, Transaction, migrate::Migrator, postgres::PgPool};
+use sqlx::{
+    Connection, Executor, PgConnection, Postgres, Row, Transaction, migrate::Migrator, postgres::PgPool,
+};
 
 pub use address::Address;
 
@@ -104,6 +106,14 @@ impl PostgresStore {
 
     async fn begin(&self) -> Result<Transaction<'_, Postgres>, StoreError> {
         self.pool.begin().await.map_err(away)
+    }
+
+    /// A transaction for a copy of the whole store, which takes its time.
+    pub(crate) async fn alone(&self) -> Result<Transaction<'_, Postgres>, StoreError> {
+        let mut tx = self.reports.begin().await.map_err(away)?;
+        let limits = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+        tx.execute(sqlx::raw_sql(limits)).await.map_err(away)?;
+        Ok(tx)
     }
 
     /// Begins a change that is logged.

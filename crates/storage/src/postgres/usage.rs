@@ -16,6 +16,7 @@ use crate::{
     rows::{
         cursor, one_more, paged,
         usage::{read, read_group, sums},
+        without_nul,
     },
 };
 
@@ -115,11 +116,6 @@ async fn insert(tx: &mut Transaction<'_, Postgres>, records: &[UsageRecord]) -> 
     .await
     .map(drop)
     .map_err(away)
-}
-
-/// PostgreSQL keeps no NUL in a text; one that a request named must not hold up the rows beside it.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 /// Rows are locked in the order of their ids, so that two replicas never wait for each other.

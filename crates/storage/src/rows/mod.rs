@@ -169,3 +169,8 @@ pub(crate) fn paged<R: Columns, T>(
     };
     Ok(Page { data: shown.iter().map(read).collect::<Result<_, _>>()?, next_cursor })
 }
+
+/// PostgreSQL keeps no NUL in a text; one that a request named must not hold up the rows beside it.
+pub(crate) fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

@@ -134,6 +134,11 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
+    /// All of it at one moment.
+    pub(crate) async fn snapshot(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        self.reports.begin().await.map_err(away)
+    }
+
     async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
         // SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
         if identity(&self.file) != self.identity {

@@ -3,6 +3,8 @@
 //! A new backend is one more line in each list at the end of this file.
 
 mod audit;
+mod bad_days;
+mod copying;
 mod counters;
 mod credentials;
 mod issuers;
@@ -11,6 +13,7 @@ mod outbox;
 mod sample;
 mod sealing;
 mod tenants;
+mod together;
 mod tokens;
 mod usage;
 
