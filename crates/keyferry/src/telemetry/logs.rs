@@ -43,7 +43,9 @@ pub fn start(format: LogFormat, level: LogLevel) {
     // The HTTP libraries print what they refuse, header values included, and the database library
     // prints statements: below `info` they are never asked.
     let others = if own == LevelFilter::TRACE { LevelFilter::INFO } else { own.min(LevelFilter::WARN) };
-    let filter = Targets::new().with_target("keyferry", own).with_default(others);
+    // Of a password file that is not well formed, and of what a database server sent, it prints all.
+    let database = ("sqlx", LevelFilter::OFF);
+    let filter = Targets::new().with_targets([("keyferry", own), database]).with_default(others);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),

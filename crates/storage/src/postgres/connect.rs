@@ -75,11 +75,12 @@ fn may_pass(error: &Error) -> bool {
     }
 }
 
-/// By statements and not in the start-up packet, which poolers drop or refuse.
+/// By statements and not in the start-up packet, which poolers drop or refuse. The isolation is the one
+/// that the statements are written for: each sees what was committed before it began.
 fn limits(statement: Duration, lock: Duration, idle: Duration) -> String {
     format!(
         "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {};
-         SET default_transaction_isolation = 'read committed'; SET synchronous_commit = 'on'",
+         SET default_transaction_isolation = 'read committed'",
         statement.as_millis(),
         lock.as_millis(),
         idle.as_millis()

@@ -10,7 +10,7 @@ use keyferry_core::port::store::{AuditFilter, Store, StoreError};
 use keyferry_storage::postgres::{Address, PostgresStore};
 use keyferry_storage_testing::Postgres;
 
-use crate::sample::{chain, draft, on, page, tenant, with_tenant};
+use crate::sample::{draft, on, page, tenant, whole_chain, with_tenant};
 
 /// A second, and what a busy machine adds.
 const SOON: Duration = Duration::from_millis(1500);
@@ -106,12 +106,7 @@ async fn a_server_that_stops_in_the_middle_of_changes_loses_none_that_was_answer
     };
     let (answered, ()) = tokio::join!(join_all((0..8).map(|_| work())), day);
     let answered: i64 = answered.into_iter().sum();
-    let chain = chain();
-    let mut verification = chain.verify();
-    for row in store.audit_after(0, 1_000_000).await.expect("read") {
-        verification.row(&row).expect("whole");
-    }
-    let rows = verification.finish(store.audit_head().await.expect("read").as_ref()).expect("whole");
+    let rows = whole_chain(&store).await;
     assert!(answered > 0 && rows >= answered, "{rows} rows, {answered} answered");
 }
 

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use keyferry_core::{
-    issuer::{Algorithm, Issuer, Jwks},
-    port::store::{AuditFilter, GroupBy, NewVersion, PageRequest, Store, StoredToken},
+    port::store::{AuditFilter, GroupBy, PageRequest, Store},
     record::Outcome,
     sealing::{SealClaim, SealUse},
-    token::{Role, Token, TokenHash},
 };
 use keyferry_envelope::KeyPurpose;
 use keyferry_storage::{CopyError, copy, postgres::PostgresStore};
@@ -15,7 +13,10 @@ use keyferry_storage_testing::Postgres;
 use serde_json::json;
 
 use crate::{
-    sample::{self, chain, credential, draft, kek, now, page, sealed, tenant, with_tenant},
+    sample::{
+        self, chain, credential, draft, issuer, kek, now, page, sealed, tenant, token, version, whole_chain,
+        with_tenant,
+    },
     sealing::key,
     usage::record,
 };
@@ -30,22 +31,6 @@ fn claim(byte: u8) -> SealClaim {
     }
 }
 
-fn token(id: &str) -> StoredToken {
-    let token = Token {
-        id: id.parse().expect("valid"),
-        tenant: "acme".parse().expect("valid"),
-        name: Some("ci".into()),
-        role: Role::Caller,
-        models: Some(vec!["gpt".into()]),
-        rate: Some("7/min".parse().expect("valid")),
-        expires_at: Some(now()),
-        created_at: now(),
-        created_by: "operator".into(),
-        revoked_at: None,
-    };
-    StoredToken { token, hash: TokenHash::of(id.as_bytes()) }
-}
-
 /// Something in every table.
 async fn fill(store: &dyn Store) {
     let acme = with_tenant(store).await;
@@ -58,30 +43,13 @@ async fn fill(store: &dyn Store) {
     let (first, last) = ("cred_1".parse().expect("valid"), "cred_3".parse().expect("valid"));
     store.revoke_credential(&acme, &last, draft("credential.revoked")).await.expect("revoked");
     let new = sealed(2);
-    let version = NewVersion {
-        version: 2,
-        sealed: &new,
-        origin: "https://api.openai.com",
-        last4: "wxyz",
-        fingerprint: "2233",
-        keep_old_until: Some(now().plus_secs(60)),
-    };
+    let version = version(2, &new, Some(now().plus_secs(60)));
     store.rotate_credential(&acme, &first, version, draft("credential.rotated")).await.expect("rotated");
     store.replace_wrapped_key(&kek(&acme, "kek_2"), draft("kek.rotated")).await.expect("replaced");
     for id in ["tok1", "tok2"] {
-        store.create_token(&token(id), draft("token.issued")).await.expect("issued");
+        store.create_token(&token(id, &acme), draft("token.issued")).await.expect("issued");
     }
-    let issuer = Issuer {
-        id: "iss_1".parse().expect("valid"),
-        tenant: acme,
-        issuer: "https://app.example".into(),
-        audience: "keyferry".into(),
-        algorithm: Algorithm::EdDSA,
-        keys: Jwks::Inline(r#"{"keys":[]}"#.into()),
-        created_at: now(),
-        created_by: "operator".into(),
-    };
-    store.create_issuer(&issuer, draft("issuer.registered")).await.expect("registered");
+    store.create_issuer(&issuer(&acme), draft("issuer.registered")).await.expect("registered");
     let made = store.create_sealing_key(&key("seal_1", 32, now()), None, draft("sealing_key.made")).await;
     assert!(made.expect("made"));
     for byte in [1, 2] {
@@ -158,14 +126,9 @@ async fn a_copy_is_the_same_and_goes_on_as_the_old_store_would() {
     assert!(matches!(again, Err(CopyError::NotEmpty("settings"))), "{again:?}");
 
     new.open_audit(chain()).await.expect("opens");
-    new.create_token(&token("tok3"), draft("token.issued")).await.expect("issued");
-    let tokens = new.tokens(&"acme".parse().expect("valid"), &page(1)).await.expect("listed");
+    let acme = "acme".parse().expect("valid");
+    new.create_token(&token("tok3", &acme), draft("token.issued")).await.expect("issued");
+    let tokens = new.tokens(&acme, &page(1)).await.expect("listed");
     assert_eq!(tokens.data[0].id.as_str(), "tok3", "its number is the next");
-    let chain = chain();
-    let mut verification = chain.verify();
-    for row in new.audit_after(0, 1000).await.expect("read") {
-        verification.row(&row).expect("whole");
-    }
-    let head = new.audit_head().await.expect("read");
-    assert!(verification.finish(head.as_ref()).expect("whole") > 10);
+    assert!(whole_chain(&new).await > 10);
 }

@@ -1,16 +1,13 @@
 use keyferry_core::{
     credential::MovedVersion,
     id::{CredentialId, TenantId},
-    issuer::{Algorithm, Issuer, Jwks},
-    port::store::{NewVersion, Store, StoredToken},
+    port::store::Store,
     tenant::TenantChange,
-    time::Timestamp,
-    token::{Role, Token, TokenHash},
     wrapped::WrappedKey,
 };
 use keyferry_envelope::{KekId, Sealed};
 
-use crate::sample::{credential, draft, kek, now, sealed, tenant, with_tenant};
+use crate::sample::{credential, draft, issuer, kek, now, sealed, tenant, token, version, with_tenant};
 
 /// Carries out what was ordered; answers for whom.
 async fn relay(store: &dyn Store) -> Vec<String> {
@@ -20,17 +17,6 @@ async fn relay(store: &dyn Store) -> Vec<String> {
     store.epochs_moved(&numbers).await.expect("struck out");
     store.epochs_moved(&numbers).await.expect("twice is harmless");
     rows.into_iter().map(|(_, tenant)| tenant.to_string()).collect()
-}
-
-fn version(number: u32, sealed: &Sealed, keep_old_until: Option<Timestamp>) -> NewVersion<'_> {
-    NewVersion {
-        version: number,
-        sealed,
-        origin: "https://api.openai.com",
-        last4: "wxyz",
-        fingerprint: "2233",
-        keep_old_until,
-    }
 }
 
 pub(crate) async fn a_change_to_a_tenants_things_orders_its_epoch_to_move(store: &dyn Store) {
@@ -54,34 +40,13 @@ pub(crate) async fn a_change_to_a_tenants_things_orders_its_epoch_to_move(store:
 }
 
 async fn tokens_and_issuers(store: &dyn Store, acme: &TenantId) {
-    let token = Token {
-        id: "tok1".parse().expect("valid"),
-        tenant: acme.clone(),
-        name: None,
-        role: Role::Caller,
-        models: None,
-        rate: None,
-        expires_at: None,
-        created_at: now(),
-        created_by: "operator".into(),
-        revoked_at: None,
-    };
-    let stored = StoredToken { token, hash: TokenHash::of(b"secret") };
+    let stored = token("tok1", acme);
     store.create_token(&stored, draft("token.issued")).await.expect("issued");
     assert_eq!(relay(store).await, ["acme"], "a token was issued");
     store.revoke_token(acme, &stored.token.id, draft("token.revoked")).await.expect("revoked");
     assert_eq!(relay(store).await, ["acme"], "a token was revoked");
 
-    let issuer = Issuer {
-        id: "iss_1".parse().expect("valid"),
-        tenant: acme.clone(),
-        issuer: "https://app.example".into(),
-        audience: "keyferry".into(),
-        algorithm: Algorithm::EdDSA,
-        keys: Jwks::Url("https://app.example/jwks.json".into()),
-        created_at: now(),
-        created_by: "operator".into(),
-    };
+    let issuer = issuer(acme);
     store.create_issuer(&issuer, draft("issuer.registered")).await.expect("registered");
     assert_eq!(relay(store).await, ["acme"], "an issuer was registered");
     store.delete_issuer(acme, &issuer.id, draft("issuer.removed")).await.expect("removed");

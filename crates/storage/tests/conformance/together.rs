@@ -5,16 +5,7 @@ use keyferry_core::port::store::{Store, StoreError};
 use keyferry_storage::{Backend, Step, migrate, postgres::PostgresStore, status};
 use keyferry_storage_testing::Postgres;
 
-use crate::sample::{chain, credential, draft, on, page, tenant, with_tenant};
-
-async fn whole_chain(store: &dyn Store) -> i64 {
-    let chain = chain();
-    let mut verification = chain.verify();
-    for row in store.audit_after(0, 10_000).await.expect("read") {
-        verification.row(&row).expect("whole");
-    }
-    verification.finish(store.audit_head().await.expect("read").as_ref()).expect("whole")
-}
+use crate::sample::{credential, draft, on, page, tenant, whole_chain, with_tenant};
 
 #[tokio::test]
 async fn what_one_gateway_changes_the_other_reads() {
