@@ -1,11 +1,17 @@
 //! Several gateways on one database.
 
 use futures_util::future::join_all;
-use keyferry_core::port::store::{Store, StoreError};
+use keyferry_core::{
+    port::store::{Store, StoreError},
+    record::Outcome,
+};
 use keyferry_storage::{Backend, Step, migrate, postgres::PostgresStore, status};
 use keyferry_storage_testing::Postgres;
 
-use crate::sample::{credential, draft, on, page, tenant, whole_chain, with_tenant};
+use crate::{
+    sample::{credential, draft, on, page, tenant, whole_chain, with_tenant},
+    usage::record,
+};
 
 #[tokio::test]
 async fn what_one_gateway_changes_the_other_reads() {
@@ -103,4 +109,17 @@ async fn a_gateway_needs_no_right_to_change_the_tables() {
     let store = on(&format!("postgres://gateway:gateway@{place}")).await;
     let id = with_tenant(&store).await;
     store.delete_tenant(&id, draft("tenant.deleted")).await.expect("deleted");
+}
+
+#[tokio::test]
+async fn a_nul_that_a_caller_sent_holds_up_no_row() {
+    let Some(server) = Postgres::shared("a_nul_that_a_caller_sent_holds_up_no_row").await else { return };
+    let store = on(&server.new_database().await).await;
+    let mut rows = ["req_1", "req_2"].map(|id| record(id, "openai", 0, Outcome::Ok));
+    rows[0].model = Some("gpt\0-4".to_owned());
+    store.record_usage(&rows).await.expect("recorded");
+    let acme = "acme".parse().expect("valid");
+    let listed = store.usage_rows(&acme, None, None, &page(10)).await.expect("listed");
+    assert_eq!(listed.data[1].model.as_deref(), Some("gpt\u{fffd}-4"));
+    assert_eq!(listed.data.len(), 2);
 }
