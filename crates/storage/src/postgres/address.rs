@@ -32,7 +32,10 @@ impl Address {
         let (_, query) = url.split_once('?').unwrap_or((url, ""));
         let names = query.split('&').filter(|pair| !pair.is_empty());
         let names: Vec<_> = names.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name)).collect();
-        if url.contains('#') || names.iter().any(|name| !PARAMETERS.contains(name)) {
+        if url.contains('#') {
+            return Err(NotAStore::Url);
+        }
+        if names.iter().any(|name| !PARAMETERS.contains(name)) {
             return Err(NotAStore::Parameter);
         }
         // What the driver says of a URL may quote it.

@@ -47,6 +47,8 @@ impl SqliteStore {
             .await
             .map_err(away)?;
         if due.is_none() {
+            // A reader may have been in the way the last time.
+            self.shred(false).await;
             return Ok(0);
         }
         let mut tx = self.write().await?;
