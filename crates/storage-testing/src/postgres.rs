@@ -109,13 +109,14 @@ impl Postgres {
         let mut command = programs.command("sh");
         command.args(["-c", WATCHER, "watcher"]).arg(folder).arg(programs.path("postgres"));
         command.arg("-D").arg(folder.join("data"));
+        let socket = format!("unix_socket_directories={}", folder.display());
         let port = format!("port={port}");
         let key = format!("ssl_key_file={}", folder.join("key.pem").display());
         let certificate = format!("ssl_cert_file={}", folder.join("ca.pem").display());
         let own = [
             &port,
             "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
+            &socket,
             "ssl=on",
             &key,
             &certificate,
@@ -156,6 +157,12 @@ impl Postgres {
     /// The URL of a database.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{USER}:{ESCAPED}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The same by the way of a Unix socket.
+    pub fn socket_url(&self, database: &str) -> String {
+        let (folder, port) = (self.folder.display(), self.port);
+        format!("postgres:///{database}?host={folder}&port={port}&user={USER}&password={ESCAPED}")
     }
 
     /// What its certificate is checked by; it is for `localhost` alone.

@@ -11,7 +11,7 @@ use sqlx::{
 use crate::errors::{away, reason};
 
 /// How long an operation may wait for a connection before the store counts as away.
-const PATIENCE: Duration = Duration::from_millis(450);
+pub(super) const PATIENCE: Duration = Duration::from_millis(450);
 /// How long a statement may wait for a lock.
 const LOCK: Duration = Duration::from_millis(400);
 /// After this, the server ends the transaction of a gateway that stopped in the middle of it, and with it
@@ -23,11 +23,16 @@ const OPENING_ATTEMPTS: u32 = 20;
 const MIGRATION: Duration = Duration::from_secs(600);
 
 /// A pool, which connects when it is first used.
-pub(super) fn pool(options: &PgConnectOptions, connections: u32, statement: Duration) -> PgPool {
+pub(super) fn pool(
+    options: &PgConnectOptions,
+    connections: u32,
+    patience: Duration,
+    statement: Duration,
+) -> PgPool {
     let limits = limits(statement, LOCK, IDLE_IN_TRANSACTION);
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(patience)
         .after_connect(move |connection, _| {
             let limits = limits.clone();
             Box::pin(async move { set(connection, limits).await })

@@ -48,8 +48,8 @@ pub const POOL: u32 = 16;
 pub const REPORTS: u32 = 2;
 /// How long an operation may take, whatever it waits for.
 const OPERATION: Duration = Duration::from_millis(900);
-/// The same for a list or a sum over many rows. It begins with a ping, as all do: a server that does not
-/// answer is noticed long before.
+/// The same for a list or a sum over many rows, once it has a connection: that one must have answered a
+/// ping just before, so a server that does not answer is noticed as soon as by an operation.
 const REPORT: Duration = Duration::from_secs(10);
 
 /// A store in a PostgreSQL database.
@@ -66,8 +66,8 @@ impl PostgresStore {
     pub async fn open(address: &Address) -> Result<Self, StoreError> {
         migrate(address).await?;
         Ok(Self {
-            pool: connect::pool(&address.options, POOL, OPERATION),
-            reports: connect::pool(&address.options, REPORTS, REPORT),
+            pool: connect::pool(&address.options, POOL, connect::PATIENCE, OPERATION),
+            reports: connect::pool(&address.options, REPORTS, OPERATION, REPORT),
             chain: OnceLock::new(),
         })
     }
