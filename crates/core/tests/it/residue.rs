@@ -42,10 +42,5 @@ fn a_search_for_a_key_leaves_nothing_of_it_on_the_stack() {
         });
         assert_eq!(left_of(&key, &below), 0);
     };
-    std::thread::Builder::new()
-        .stack_size(1 << 20)
-        .spawn(search)
-        .expect("a thread")
-        .join()
-        .expect("no panic");
+    std::thread::Builder::new().stack_size(1 << 20).spawn(search).expect("a thread").join().expect("no panic");
 }
