@@ -4,5 +4,16 @@
 //! run against each.
 #![forbid(unsafe_code)]
 
+mod copy;
 pub mod counter;
+mod errors;
+mod forward;
+mod migrations;
+pub mod postgres;
+mod rows;
 pub mod sqlite;
+mod store;
+
+pub use copy::{CopyError, copy};
+pub use migrations::Step;
+pub use store::{Backend, NotAStore, migrate, open, status};

@@ -395,4 +395,10 @@ pub trait Store: Send + Sync {
     async fn audit_after(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
     /// The end of the audit log.
     async fn audit_head(&self) -> Result<Option<AuditHead>, StoreError>;
+
+    /// Tenants whose epoch is to be moved, oldest first, each with the number of its row: a change to
+    /// what is cached of a tenant writes one in its own transaction, so that no change goes unseen.
+    async fn epochs_to_move(&self, limit: u32) -> Result<Vec<(i64, TenantId)>, StoreError>;
+    /// Strikes out rows whose epoch was moved. Whoever does it, and twice or not: it is harmless.
+    async fn epochs_moved(&self, rows: &[i64]) -> Result<(), StoreError>;
 }

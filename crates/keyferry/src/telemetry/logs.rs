@@ -33,17 +33,7 @@ pub enum LogLevel {
 
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(format: LogFormat, level: LogLevel) {
-    let own = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    // The HTTP libraries print what they refuse, header values included, and the database library
-    // prints statements: below `info` they are never asked.
-    let others = if own == LevelFilter::TRACE { LevelFilter::INFO } else { own.min(LevelFilter::WARN) };
-    let filter = Targets::new().with_target("keyferry", own).with_default(others);
+    let filter = filter(level);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
@@ -53,10 +43,44 @@ pub fn start(format: LogFormat, level: LogLevel) {
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
+fn filter(level: LogLevel) -> Targets {
+    let own = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    // The HTTP libraries print what they refuse, header values included: below `info` they are never
+    // asked.
+    let others = if own == LevelFilter::TRACE { LevelFilter::INFO } else { own.min(LevelFilter::WARN) };
+    // The database library prints statements, what a server sent, and a line of a password file that is
+    // not well formed. What the store says of an error is logged by the program.
+    let database = ("sqlx", LevelFilter::OFF);
+    Targets::new().with_targets([("keyferry", own), database]).with_default(others)
+}
+
 /// A panic is logged with its place. What it says is not: it may quote what it was working on.
 pub fn of_panics() {
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(event = "panic", place = place.as_deref());
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_database_library_is_not_asked() {
+        let filter = filter(LogLevel::Trace);
+        for target in ["sqlx::query", "sqlx::postgres::notice", "sqlx_postgres::options::pgpass"] {
+            assert!(!filter.would_enable(target, &Level::ERROR), "{target}");
+        }
+        assert!(filter.would_enable("keyferry::gateway", &Level::TRACE));
+        assert!(filter.would_enable("hyper", &Level::INFO) && !filter.would_enable("hyper", &Level::DEBUG));
+    }
 }

@@ -6,61 +6,49 @@ use keyferry_core::{
     sealing::{SealClaim, SealUse, StoredSealingKey},
     time::Timestamp,
 };
-use sqlx::{Sqlite, sqlite::SqliteRow};
+use sqlx::Sqlite;
 
-use super::{SqliteStore, audit::append, away, rows::Reader, wrapped};
+use super::{SqliteStore, audit::append};
+use crate::{
+    errors::away,
+    rows::{
+        Reader,
+        sealing::{LIST, insert_sealing, key_destroyed, look_at_seal, read, read_use},
+        wrapped::insert_wrapped,
+    },
+};
 
 impl SqliteStore {
-    pub(super) async fn sealing_list(&self) -> Result<Vec<StoredSealingKey>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT w.*, s.kem, s.public_key, s.not_before, s.not_after FROM sealing_keys s
-             JOIN wrapped_keys w ON w.purpose = 'sealing' AND w.owner = '' AND w.id = s.kid
-             ORDER BY s.not_before, s.kem",
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(away)?;
+    pub(crate) async fn sealing_list(&self) -> Result<Vec<StoredSealingKey>, StoreError> {
+        let rows = sqlx::query(LIST).fetch_all(&self.readers).await.map_err(away)?;
         rows.iter().map(read).collect()
     }
 
-    pub(super) async fn sealing_create(
+    pub(crate) async fn sealing_create(
         &self,
         key: &StoredSealingKey,
         unless_between: Option<(Timestamp, Timestamp)>,
         audit: AuditDraft,
     ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
-            "INSERT INTO sealing_keys (kid, kem, public_key, not_before, not_after)
-             SELECT ?1, ?2, ?3, ?4, ?5
-             WHERE NOT EXISTS (SELECT 1 FROM sealing_keys WHERE kem = ?2
-                               AND not_before > ?6 AND not_before <= ?7)",
-        )
-        .bind(key.kid())
-        .bind(key.kem)
-        .bind(&key.public_key)
-        .bind(key.not_before.millis())
-        .bind(key.not_after.millis())
-        .bind(unless_between.map_or(i64::MAX, |(after, _)| after.millis()))
-        .bind(unless_between.map_or(i64::MAX, |(_, until)| until.millis()))
-        .execute(&mut *tx)
-        .await
-        .map_err(away)?;
+        let done = insert_sealing!(key, unless_between).execute(&mut *tx).await.map_err(away)?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        wrapped::insert(&mut tx, wrapped::INSERT, &key.private).await?;
+        insert_wrapped!(&key.private, "").execute(&mut *tx).await.map_err(away)?;
         self.commit(tx, audit).await?;
         Ok(true)
     }
 
-    pub(super) async fn sealing_destroy(&self, ended: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+    pub(crate) async fn sealing_destroy(&self, ended: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         let due = sqlx::query("SELECT 1 FROM sealing_keys WHERE not_after < ? LIMIT 1")
             .bind(ended.millis())
             .fetch_optional(&self.readers)
             .await
             .map_err(away)?;
         if due.is_none() {
+            // A reader may have been in the way the last time.
+            self.shred(false).await;
             return Ok(0);
         }
         let mut tx = self.write().await?;
@@ -76,22 +64,14 @@ impl SqliteStore {
                 .execute(&mut *tx)
                 .await
                 .map_err(away)?;
-            let draft = AuditDraft {
-                at: now,
-                actor: "system".to_owned(),
-                action: "sealing_key.destroyed",
-                tenant: None,
-                target: kid,
-                source: "its time is over".to_owned(),
-                detail: serde_json::json!({}),
-            };
-            append(self.chain()?, &mut tx, draft).await?;
+            append(self.chain()?, &mut tx, key_destroyed(kid, now)).await?;
         }
         tx.commit().await.map_err(away)?;
+        self.shred(!gone.is_empty()).await;
         Ok(gone.len() as u64)
     }
 
-    pub(super) async fn seal_claim(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
+    pub(crate) async fn seal_claim(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
         let mut tx = self.write().await?;
         let state = state(&mut *tx, claim).await?;
         if state == SealUse::Allowed {
@@ -110,11 +90,11 @@ impl SqliteStore {
         Ok(state)
     }
 
-    pub(super) async fn seal_look(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
+    pub(crate) async fn seal_look(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
         state(&self.readers, claim).await
     }
 
-    pub(super) async fn seals_forget(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn seals_forget(&self, now: Timestamp) -> Result<(), StoreError> {
         let due = sqlx::query("SELECT 1 FROM seal_claims WHERE until < ? LIMIT 1")
             .bind(now.millis())
             .fetch_optional(&self.readers)
@@ -147,35 +127,6 @@ async fn state<'c>(
     connection: impl sqlx::Executor<'c, Database = Sqlite>,
     claim: &SealClaim,
 ) -> Result<SealUse, StoreError> {
-    let row = sqlx::query(
-        "SELECT EXISTS (SELECT 1 FROM sealing_keys WHERE kid = ?1) AS there,
-         EXISTS (SELECT 1 FROM seal_claims WHERE key = ?2 AND (owner <> ?3 OR uses >= ?4))
-         OR ?5 <= coalesce((SELECT until FROM seal_floor), -1) AS used",
-    )
-    .bind(&claim.kid)
-    .bind(&claim.key[..])
-    .bind(&claim.owner[..])
-    .bind(claim.max_uses)
-    .bind(claim.until.millis())
-    .fetch_one(connection)
-    .await
-    .map_err(away)?;
-    let row = Reader { table: "seal_claims", row: &row };
-    Ok(match (row.get("there")?, row.get("used")?) {
-        (false, _) => SealUse::KeyGone,
-        (true, true) => SealUse::UsedUp,
-        (true, false) => SealUse::Allowed,
-    })
-}
-
-fn read(row: &SqliteRow) -> Result<StoredSealingKey, StoreError> {
-    let private = wrapped::read(row)?;
-    let row = Reader { table: "sealing_keys", row };
-    Ok(StoredSealingKey {
-        kem: row.get("kem")?,
-        public_key: row.get("public_key")?,
-        not_before: row.time("not_before")?,
-        not_after: row.time("not_after")?,
-        private,
-    })
+    let row = look_at_seal!(claim).fetch_one(connection).await.map_err(away)?;
+    read_use(&row)
 }

@@ -1,11 +1,11 @@
 use keyferry_core::{
     credential::{State, TestResult},
     id::CredentialId,
-    port::store::{NewVersion, Store, StoreError},
+    port::store::{Store, StoreError},
     verdict::KeyStatus,
 };
 
-use crate::sample::{credential, draft, now, page, sealed, with_tenant};
+use crate::sample::{credential, draft, now, page, sealed, version, with_tenant};
 
 pub(crate) async fn a_credential_lives_from_storing_to_revocation(store: &dyn Store) {
     let tenant = with_tenant(store).await;
@@ -29,18 +29,10 @@ pub(crate) async fn a_credential_lives_from_storing_to_revocation(store: &dyn St
     assert_eq!(store.credential(&tenant, &id).await.expect("read").expect("there").test, test);
 
     let new = sealed(2);
-    let version = |number, keep| NewVersion {
-        version: number,
-        sealed: &new,
-        origin: "https://api.openai.com",
-        last4: "wxyz",
-        fingerprint: "2233",
-        keep_old_until: keep,
-    };
     let rotated = store.rotate_credential(
         &tenant,
         &id,
-        version(2, Some(now().plus_secs(60))),
+        version(2, &new, Some(now().plus_secs(60))),
         draft("credential.rotated"),
     );
     let rotated = rotated.await.expect("rotated");
@@ -48,7 +40,8 @@ pub(crate) async fn a_credential_lives_from_storing_to_revocation(store: &dyn St
         (rotated.version, rotated.last4.as_str(), rotated.test.status),
         (2, "wxyz", KeyStatus::Untested)
     );
-    let late = store.rotate_credential(&tenant, &id, version(2, None), draft("credential.rotated")).await;
+    let late =
+        store.rotate_credential(&tenant, &id, version(2, &new, None), draft("credential.rotated")).await;
     assert!(matches!(late, Err(StoreError::Conflict(_))), "a rotation that came between is not overwritten");
     let read = store.sealed_credentials(&tenant).await.expect("read");
     assert_eq!((read[0].summary.version, &read[0].sealed), (2, &new));
@@ -58,7 +51,8 @@ pub(crate) async fn a_credential_lives_from_storing_to_revocation(store: &dyn St
     store.revoke_credential(&tenant, &id, draft("credential.revoked")).await.expect("revoked");
     let again = store.revoke_credential(&tenant, &id, draft("credential.revoked")).await;
     assert!(matches!(again, Err(StoreError::NotFound(_))), "a second revocation changes nothing");
-    let after = store.rotate_credential(&tenant, &id, version(3, None), draft("credential.rotated")).await;
+    let after =
+        store.rotate_credential(&tenant, &id, version(3, &new, None), draft("credential.rotated")).await;
     assert!(matches!(after, Err(StoreError::Conflict(_))), "a revoked key does not come back");
     let left = store.sealed_credentials(&tenant).await.expect("read");
     assert_eq!(left.iter().map(|c| c.summary.id.as_str()).collect::<Vec<_>>(), ["cred_3"]);

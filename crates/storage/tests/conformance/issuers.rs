@@ -1,23 +1,14 @@
 use keyferry_core::{
-    issuer::{Algorithm, Issuer, Jwks},
+    issuer::Jwks,
     port::store::{Store, StoreError},
 };
 
-use crate::sample::{draft, now, with_tenant};
+use crate::sample::{draft, issuer, with_tenant};
 
 pub(crate) async fn an_issuer_comes_and_goes(store: &dyn Store) {
     let tenant = with_tenant(store).await;
     assert!(!store.has_issuers().await.expect("read"));
-    let mut issuer = Issuer {
-        id: "iss_1".parse().expect("valid"),
-        tenant: tenant.clone(),
-        issuer: "https://app.example".into(),
-        audience: "keyferry".into(),
-        algorithm: Algorithm::EdDSA,
-        keys: Jwks::Inline(r#"{"keys":[]}"#.into()),
-        created_at: now(),
-        created_by: "operator".into(),
-    };
+    let mut issuer = issuer(&tenant);
     store.create_issuer(&issuer, draft("issuer.registered")).await.expect("registered");
     assert_eq!(store.issuers(&tenant).await.expect("read"), [issuer.clone()]);
     assert!(store.has_issuers().await.expect("read"));

@@ -1,12 +1,12 @@
 use keyferry_core::{
     credential::{MovedVersion, VersionToMove},
     id::CredentialId,
-    port::store::{NewVersion, Store, StoreError},
+    port::store::{Store, StoreError},
     wrapped::WrappedKey,
 };
 use keyferry_envelope::{KekId, KeyPurpose, Sealed};
 
-use crate::sample::{credential, draft, kek, now, sealed, with_tenant};
+use crate::sample::{credential, draft, kek, now, sealed, version, with_tenant};
 
 fn moved(one: &VersionToMove, kek: &str) -> MovedVersion {
     MovedVersion {
@@ -78,15 +78,10 @@ pub(crate) async fn a_rotation_wins_over_a_move(store: &dyn Store) {
     let found = store.versions_to_move(None, 10).await.expect("read");
     let id: CredentialId = "cred_1".parse().expect("valid");
     let new = Sealed { kek_id: KekId::new("kek_2"), ..sealed(2) };
-    let version = NewVersion {
-        version: 2,
-        sealed: &new,
-        origin: "https://api.openai.com",
-        last4: "wxyz",
-        fingerprint: "2233",
-        keep_old_until: None,
-    };
-    store.rotate_credential(&tenant, &id, version, draft("credential.rotated")).await.expect("rotated");
+    store
+        .rotate_credential(&tenant, &id, version(2, &new, None), draft("credential.rotated"))
+        .await
+        .expect("rotated");
     assert_eq!(store.move_versions(&[moved(&found[0], "kek_2")]).await.expect("moved"), 0);
     assert_eq!(store.sealed_credentials(&tenant).await.expect("read")[0].sealed, new);
 }

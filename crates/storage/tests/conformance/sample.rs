@@ -4,14 +4,20 @@ use keyferry_core::{
     audit::{AuditChain, AuditDraft},
     credential::{CredentialSummary, SealedCredential, State, TestResult},
     id::{CredentialId, TenantId},
-    port::store::{PageRequest, Store},
+    issuer::{Algorithm, Issuer, Jwks},
+    port::store::{NewVersion, PageRequest, Store, StoredToken},
     tenant::{BudgetPeriod, Fallback, Tenant},
     time::Timestamp,
+    token::{Role, Token, TokenHash},
     verdict::KeyStatus,
     wrapped::WrappedKey,
 };
 use keyferry_envelope::{KekId, KeyPurpose, Sealed, SecretBytes, ServiceSecret};
-use keyferry_storage::sqlite::SqliteStore;
+use keyferry_storage::{
+    postgres::{Address, PostgresStore},
+    sqlite::SqliteStore,
+};
+use keyferry_storage_testing::Postgres;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -24,11 +30,24 @@ pub(crate) fn chain() -> AuditChain {
     AuditChain::new(secret.audit_key())
 }
 
-pub(crate) async fn sqlite() -> (SqliteStore, TempDir) {
+pub(crate) async fn sqlite(_: &str) -> Option<(SqliteStore, TempDir)> {
     let folder = tempfile::tempdir().expect("a folder");
     let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
     store.open_audit(chain()).await.expect("opens");
-    (store, folder)
+    Some((store, folder))
+}
+
+/// A store in a database of its own on the server that all tests share.
+pub(crate) async fn postgres(test: &str) -> Option<(PostgresStore, ())> {
+    let server = Postgres::shared(test).await?;
+    Some((on(&server.new_database().await).await, ()))
+}
+
+/// A store at a URL of PostgreSQL.
+pub(crate) async fn on(url: &str) -> PostgresStore {
+    let store = PostgresStore::open(&Address::parse(url).expect("a URL")).await.expect("opens");
+    store.open_audit(chain()).await.expect("opens");
+    store
 }
 
 pub(crate) fn draft(action: &'static str) -> AuditDraft {
@@ -101,6 +120,57 @@ pub(crate) fn credential(id: &str, tenant: &TenantId, provider: &str, label: &st
         sealed: sealed(1),
         kek: Some(kek(tenant, "kek_1")),
     }
+}
+
+/// What a rotation brings.
+pub(crate) fn version(number: u32, sealed: &Sealed, keep_old_until: Option<Timestamp>) -> NewVersion<'_> {
+    NewVersion {
+        version: number,
+        sealed,
+        origin: "https://api.openai.com",
+        last4: "wxyz",
+        fingerprint: "2233",
+        keep_old_until,
+    }
+}
+
+pub(crate) fn issuer(tenant: &TenantId) -> Issuer {
+    Issuer {
+        id: "iss_1".parse().expect("valid"),
+        tenant: tenant.clone(),
+        issuer: "https://app.example".into(),
+        audience: "keyferry".into(),
+        algorithm: Algorithm::EdDSA,
+        keys: Jwks::Inline(r#"{"keys":[]}"#.into()),
+        created_at: now(),
+        created_by: "operator".into(),
+    }
+}
+
+pub(crate) fn token(id: &str, tenant: &TenantId) -> StoredToken {
+    let token = Token {
+        id: id.parse().expect("valid"),
+        tenant: tenant.clone(),
+        name: Some("ci".into()),
+        role: Role::TenantAdmin,
+        models: Some(vec!["gpt".into()]),
+        rate: Some("7/min".parse().expect("valid")),
+        expires_at: Some(now().plus_secs(60)),
+        created_at: now(),
+        created_by: "operator".into(),
+        revoked_at: None,
+    };
+    StoredToken { token, hash: TokenHash::of(b"secret") }
+}
+
+/// Reads the whole audit log and checks it; answers how many rows there are.
+pub(crate) async fn whole_chain(store: &dyn Store) -> i64 {
+    let chain = chain();
+    let mut verification = chain.verify();
+    for row in store.audit_after(0, 1_000_000).await.expect("read") {
+        verification.row(&row).expect("whole");
+    }
+    verification.finish(store.audit_head().await.expect("read").as_ref()).expect("whole")
 }
 
 pub(crate) fn page(limit: u32) -> PageRequest {

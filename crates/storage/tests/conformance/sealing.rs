@@ -8,7 +8,7 @@ use keyferry_envelope::KeyPurpose;
 
 use crate::sample::{draft, now};
 
-fn key(kid: &str, kem: u16, not_before: Timestamp) -> StoredSealingKey {
+pub(crate) fn key(kid: &str, kem: u16, not_before: Timestamp) -> StoredSealingKey {
     StoredSealingKey {
         kem,
         public_key: vec![kem as u8; 32],

@@ -1,25 +1,10 @@
-use keyferry_core::{
-    port::store::{Store, StoreError, StoredToken},
-    token::{Role, Token, TokenHash},
-};
+use keyferry_core::port::store::{Store, StoreError};
 
-use crate::sample::{draft, now, page, with_tenant};
+use crate::sample::{draft, now, page, token, with_tenant};
 
 pub(crate) async fn a_token_lives_from_issue_to_revocation(store: &dyn Store) {
     let tenant = with_tenant(store).await;
-    let token = Token {
-        id: "tok1".parse().expect("valid"),
-        tenant: tenant.clone(),
-        name: Some("ci".into()),
-        role: Role::TenantAdmin,
-        models: Some(vec!["gpt".into()]),
-        rate: Some("7/min".parse().expect("valid")),
-        expires_at: Some(now().plus_secs(60)),
-        created_at: now(),
-        created_by: "operator".into(),
-        revoked_at: None,
-    };
-    let stored = StoredToken { token, hash: TokenHash::of(b"secret") };
+    let stored = token("tok1", &tenant);
     store.create_token(&stored, draft("token.issued")).await.expect("issued");
     let read = store.token(&stored.token.id).await.expect("read").expect("there");
     assert!(read.hash.matches(&stored.hash));

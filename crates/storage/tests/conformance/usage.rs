@@ -8,7 +8,7 @@ use keyferry_core::{
 
 use crate::sample::{credential, draft, now, page, with_tenant};
 
-fn record(id: &str, provider: &str, minute: i64, outcome: Outcome) -> UsageRecord {
+pub(crate) fn record(id: &str, provider: &str, minute: i64, outcome: Outcome) -> UsageRecord {
     UsageRecord {
         request_id: id.parse().expect("valid"),
         at: now().plus_secs(60 * minute),

@@ -1,0 +1,217 @@
+//! Credentials and their versions.
+
+use std::collections::BTreeSet;
+
+use keyferry_core::{
+    audit::AuditDraft,
+    credential::{CredentialSummary, SealedCredential, TestResult},
+    id::{CredentialId, TenantId},
+    port::store::{NewVersion, Page, PageRequest, StoreError},
+    time::Timestamp,
+};
+use keyferry_envelope::Sealed;
+use sqlx::{Postgres, Transaction};
+
+use super::{PostgresStore, tenant::must_exist};
+use crate::{
+    errors::{away, conflict},
+    rows::{
+        credential::{
+            CAME_BETWEEN, KEK_GONE, ONE_ACTIVE, SEALED, insert_credential, insert_version, read, read_sealed,
+            version_destroyed,
+        },
+        cursor, one_more, paged,
+    },
+};
+
+impl PostgresStore {
+    pub(crate) async fn credential_create(
+        &self,
+        credential: &SealedCredential,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        let summary = &credential.summary;
+        let mut change = self.change().await?;
+        must_exist(&mut change.tx, &summary.tenant).await?;
+        insert_credential!(summary).execute(&mut *change.tx).await.map_err(conflict(ONE_ACTIVE))?;
+        add_version(&mut change.tx, &summary.id, summary.version, &credential.origin, &credential.sealed)
+            .await?;
+        change.order(summary.tenant.as_str()).await?;
+        change.commit(audit).await
+    }
+
+    pub(crate) async fn credential_list(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<CredentialSummary>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM credentials WHERE tenant_id = $1 AND n < $2 ORDER BY n DESC LIMIT $3")
+                .bind(tenant.as_str())
+                .bind(cursor(page)?)
+                .bind(one_more(page))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(away)?;
+        paged(&rows, page, "n", read)
+    }
+
+    pub(crate) async fn credential_get(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<CredentialSummary>, StoreError> {
+        let row = sqlx::query("SELECT * FROM credentials WHERE tenant_id = $1 AND id = $2")
+            .bind(tenant.as_str())
+            .bind(id.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(away)?;
+        row.as_ref().map(read).transpose()
+    }
+
+    pub(crate) async fn credential_sealed(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Vec<SealedCredential>, StoreError> {
+        let rows = sqlx::query(SEALED).bind(tenant.as_str()).fetch_all(&self.pool).await.map_err(away)?;
+        rows.iter().map(read_sealed).collect()
+    }
+
+    pub(crate) async fn credential_rotate(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        version: NewVersion<'_>,
+        audit: AuditDraft,
+    ) -> Result<CredentialSummary, StoreError> {
+        let mut change = self.change().await?;
+        let row = sqlx::query(
+            "UPDATE credentials SET version = $1, last4 = $2, fingerprint = $3, kek_id = $4,
+             test_status = 'untested', test_at = NULL
+             WHERE tenant_id = $5 AND id = $6 AND state = 'active' AND version = $7 RETURNING *",
+        )
+        .bind(i64::from(version.version))
+        .bind(version.last4)
+        .bind(version.fingerprint)
+        .bind(version.sealed.kek_id.as_str())
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(i64::from(version.version) - 1)
+        .fetch_optional(&mut *change.tx)
+        .await
+        .map_err(away)?
+        .ok_or(StoreError::Conflict(CAME_BETWEEN))?;
+        match version.keep_old_until {
+            None => sqlx::query("DELETE FROM credential_versions WHERE credential_id = $1").bind(id.as_str()),
+            Some(until) => sqlx::query(
+                "UPDATE credential_versions SET destroy_at = LEAST(destroy_at, $1)
+                 WHERE credential_id = $2",
+            )
+            .bind(until.millis())
+            .bind(id.as_str()),
+        }
+        .execute(&mut *change.tx)
+        .await
+        .map_err(away)?;
+        add_version(&mut change.tx, id, version.version, version.origin, version.sealed).await?;
+        change.order(tenant.as_str()).await?;
+        let summary = read(&row)?;
+        change.commit(audit).await?;
+        Ok(summary)
+    }
+
+    pub(crate) async fn credential_revoke(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        let done = sqlx::query(
+            "UPDATE credentials SET state = 'revoked'
+             WHERE tenant_id = $1 AND id = $2 AND state = 'active'",
+        )
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .execute(&mut *change.tx)
+        .await
+        .map_err(away)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("credential"));
+        }
+        sqlx::query("DELETE FROM credential_versions WHERE credential_id = $1")
+            .bind(id.as_str())
+            .execute(&mut *change.tx)
+            .await
+            .map_err(away)?;
+        change.order(tenant.as_str()).await?;
+        change.commit(audit).await
+    }
+
+    pub(crate) async fn credential_tested(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        test: TestResult,
+        audit: AuditDraft,
+    ) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        sqlx::query("UPDATE credentials SET test_status = $1, test_at = $2 WHERE tenant_id = $3 AND id = $4")
+            .bind(test.status.as_str())
+            .bind(test.at.map(Timestamp::millis))
+            .bind(tenant.as_str())
+            .bind(id.as_str())
+            .execute(&mut *change.tx)
+            .await
+            .map_err(away)?;
+        change.commit(audit).await
+    }
+
+    pub(crate) async fn credential_destroy_overlapped(&self, now: Timestamp) -> Result<u64, StoreError> {
+        // Asked first, outside of a transaction: nearly always there is nothing to do.
+        let due = sqlx::query("SELECT 1 FROM credential_versions WHERE destroy_at <= $1 LIMIT 1")
+            .bind(now.millis())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(away)?;
+        if due.is_none() {
+            return Ok(0);
+        }
+        let mut change = self.change().await?;
+        let gone = sqlx::query(
+            "DELETE FROM credential_versions WHERE destroy_at <= $1 RETURNING credential_id, version,
+             (SELECT tenant_id FROM credentials WHERE id = credential_id) AS tenant_id",
+        )
+        .bind(now.millis())
+        .fetch_all(&mut *change.tx)
+        .await
+        .map_err(away)?;
+        let mut tenants = BTreeSet::new();
+        for row in &gone {
+            let draft = version_destroyed(row, now)?;
+            tenants.extend(draft.tenant.clone());
+            change.note(draft).await?;
+        }
+        for tenant in tenants {
+            change.order(&tenant).await?;
+        }
+        change.end().await?;
+        Ok(gone.len() as u64)
+    }
+}
+
+/// Adds a version, whose KEK must be there.
+async fn add_version(
+    tx: &mut Transaction<'_, Postgres>,
+    id: &CredentialId,
+    version: u32,
+    origin: &str,
+    sealed: &Sealed,
+) -> Result<(), StoreError> {
+    let added = insert_version!(id, version, origin, sealed).execute(&mut **tx).await.map_err(away)?;
+    if added.rows_affected() == 0 {
+        return Err(StoreError::Conflict(KEK_GONE));
+    }
+    Ok(())
+}
