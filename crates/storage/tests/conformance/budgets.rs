@@ -24,6 +24,7 @@ fn reserve(id: &RequestId, micro_usd: u64, limit: u64, spent: Option<Spent>) -> 
     Reserve { hold: Hold { id, micro_usd, ttl_ms: MINUTE }, span: Span::month(now()), limit, spent }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what it is compared with is one")]
 const fn spent(micro_usd: u64, version: u64) -> Option<Spent> {
     Some(Spent { micro_usd, version })
 }

@@ -11,7 +11,10 @@ use keyferry_core::{
     wrapped::WrappedKey,
 };
 use keyferry_envelope::{KekId, KeyPurpose, Sealed, SecretBytes, ServiceSecret};
-use keyferry_storage::sqlite::SqliteStore;
+use keyferry_storage::{
+    counter::{MemoryCounters, RedisAddress, RedisClock, RedisCounters},
+    sqlite::SqliteStore,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -29,6 +32,17 @@ pub(crate) async fn sqlite() -> (SqliteStore, TempDir) {
     let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
     store.open_audit(chain()).await.expect("opens");
     (store, folder)
+}
+
+pub(crate) async fn memory_counters(_: &str) -> Option<MemoryCounters> {
+    Some(MemoryCounters::default())
+}
+
+/// A database of its own on a Redis, on the clock of the test; none without a server.
+pub(crate) async fn redis_counters(test: &str) -> Option<RedisCounters> {
+    let url = keyferry_storage_testing::redis::fresh_database(test)?;
+    let address = RedisAddress::read(&url).expect("a URL");
+    Some(RedisCounters::open(address, None, None, RedisClock::Caller).await.expect("it is fit"))
 }
 
 pub(crate) fn draft(action: &'static str) -> AuditDraft {

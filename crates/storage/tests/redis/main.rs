@@ -1,0 +1,1 @@
+//! What only counters in Redis can do and suffer: real servers that are wrong, full, away, lost, and shared.
