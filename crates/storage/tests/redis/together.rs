@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use keyferry_core::{
     budget::{Hold, Span, Spent},
     limits::Rate,
-    port::counter::{Claim, Counters, Decision, Settled},
+    port::counter::{Claim, Counters, CountersAway, Decision, Settled},
     time::Timestamp,
 };
 use keyferry_storage_testing::redis::RedisServer;
@@ -158,4 +158,22 @@ async fn a_token_id_is_used_until_its_end_on_the_clock_of_the_server() {
     let request = Request { claim, ..Request::of(&tenant, behind) };
     assert!(is_taken(request.decide(&counters).await));
     assert_eq!(request.decide(&counters).await, Decision::Replayed);
+}
+
+/// A tenant that can mint token ids without end fills its own share, and is in nobody else's way.
+#[tokio::test]
+async fn a_tenant_with_too_many_live_token_ids_gets_no_more_and_others_do() {
+    let Some(server) = RedisServer::start("share") else { return };
+    let counters = open(&server.url(0), None).await;
+    let (full, other, now) = (tenant(1), tenant(2), time_of(&server));
+    let fill = "for\ti=1,500000\tdo\tredis.call('ZADD',KEYS[1],ARGV[1],i)end";
+    let ends = now.plus_secs(60).millis();
+    server.client(0).ask::<()>(&format!("EVAL {fill} 1 kf:{{tenant1}}:claims {ends}"));
+    let request = Request::of(&full, now).with_claim(1);
+    let CountersAway(why) = request.try_decide(&counters).await.expect_err("there is no more room");
+    assert!(why.contains("too many live token ids"), "{why}");
+    assert!(is_taken(Request::of(&other, now).with_claim(1).decide(&counters).await));
+    // As soon as one is over there is room again.
+    server.client(0).ask::<()>("ZADD kf:{tenant1}:claims 1 1");
+    assert!(is_taken(request.decide(&counters).await));
 }

@@ -1,12 +1,17 @@
 //! What is asked of a Redis before it is trusted with counters: who it is, whether it is fit, and which generation of
 //! counters it holds.
 
+use std::pin::Pin;
+
 use keyferry_core::time::Timestamp;
 use redis::{Cmd, Pipeline, ServerError, Value, aio::MultiplexedConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 use super::{
     RedisError,
     address::Login,
+    dial::Stream,
     script::{Answer, GENERATION, SCRIPTS},
 };
 
@@ -19,16 +24,49 @@ pub(super) struct Generation {
     pub(super) lost_at: Option<Timestamp>,
 }
 
-/// Shows the login, chooses the database, looks at the server, and leaves the scripts there. Answers its run id.
-pub(super) async fn greet(
-    connection: &mut MultiplexedConnection,
-    login: Option<&Login>,
-    db: u16,
-) -> Result<String, RedisError> {
-    let mut pipeline = Pipeline::new();
-    if let Some(Login { user, password }) = login {
-        pipeline.cmd("AUTH").arg(user.as_slice()).arg(password.expose());
+const LOADING: &str = "it is reading its data from disk";
+/// The longest answer to a login.
+const LINE: usize = 512;
+
+/// Shows the login. This comes before the Redis library, whose buffers would keep the password.
+pub(super) async fn log_in(stream: &mut Pin<Box<dyn Stream>>, login: &Login) -> Result<(), RedisError> {
+    let broken = |_| RedisError::Away("the connection broke");
+    stream.write_all(&login_command(login)).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
+    let mut line = Vec::with_capacity(LINE);
+    while !line.ends_with(b"\r\n") {
+        if line.len() == LINE {
+            return Err(RedisError::Garbage);
+        }
+        line.push(stream.read_u8().await.map_err(broken)?);
     }
+    match line.as_slice() {
+        b"+OK\r\n" => Ok(()),
+        [b'-', error @ ..] if error.starts_with(b"LOADING ") => Err(RedisError::Away(LOADING)),
+        [b'-', ..] => Err(RedisError::Login),
+        _ => Err(RedisError::Garbage),
+    }
+}
+
+/// `AUTH` as it goes over the wire, in a buffer that does not move and is wiped.
+fn login_command(login: &Login) -> Zeroizing<Vec<u8>> {
+    let mut words: Vec<&[u8]> = vec![b"AUTH"];
+    words.extend(login.user.as_ref().map(String::as_bytes));
+    words.push(login.password.expose());
+    let room = words.iter().map(|word| word.len() + 32).sum::<usize>() + 32;
+    let mut command = Zeroizing::new(Vec::with_capacity(room));
+    command.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    for word in words {
+        command.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        command.extend_from_slice(word);
+        command.extend_from_slice(b"\r\n");
+    }
+    command
+}
+
+/// Chooses the database, looks at the server, and leaves the scripts there. Answers its run id.
+pub(super) async fn greet(connection: &mut MultiplexedConnection, db: u16) -> Result<String, RedisError> {
+    let mut pipeline = Pipeline::new();
     if db > 0 {
         pipeline.cmd("SELECT").arg(db);
     }
@@ -39,9 +77,6 @@ pub(super) async fn greet(
         pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.source);
     }
     let mut answers = ask(connection, &pipeline).await?.into_iter();
-    if login.is_some() {
-        accepted(answers.next(), |_| RedisError::Login)?;
-    }
     if db > 0 {
         accepted(answers.next(), |error| match error.code() {
             "ERR" => RedisError::Database,
@@ -86,9 +121,7 @@ fn accepted(
     refused: impl Fn(&ServerError) -> RedisError,
 ) -> Result<Value, RedisError> {
     match answer.ok_or(RedisError::Garbage)? {
-        Value::ServerError(error) if error.code() == "LOADING" => {
-            Err(RedisError::Away("it is reading its data from disk"))
-        }
+        Value::ServerError(error) if error.code() == "LOADING" => Err(RedisError::Away(LOADING)),
         Value::ServerError(error) => Err(refused(&error)),
         value => Ok(value),
     }

@@ -75,7 +75,10 @@ impl Line {
         greeted.map_err(|_| RedisError::Away("it does not answer"))?
     }
 
-    async fn on(stream: Pin<Box<dyn Stream>>, dialler: &Dialler) -> Result<(Self, Driver), RedisError> {
+    async fn on(mut stream: Pin<Box<dyn Stream>>, dialler: &Dialler) -> Result<(Self, Driver), RedisError> {
+        if let Some(login) = &dialler.address.login {
+            greeting::log_in(&mut stream, login).await?;
+        }
         // The library says nothing by itself with this; what is to be said is said in the greeting.
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(BUFFER);
@@ -83,8 +86,7 @@ impl Line {
         let (mut connection, driver) = made.map_err(|_| RedisError::Away("the connection broke"))?;
         let mut task = JoinSet::new();
         task.spawn(driver);
-        let run_id =
-            greeting::greet(&mut connection, dialler.address.login.as_ref(), dialler.address.db).await?;
+        let run_id = greeting::greet(&mut connection, dialler.address.db).await?;
         let (end, over) = mpsc::channel(1);
         let line = Self { connection, run_id, over: end, last_answer: Mutex::new(Instant::now()) };
         Ok((line, Driver { task, over }))

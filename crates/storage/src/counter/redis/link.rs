@@ -118,8 +118,7 @@ async fn keep(shared: Arc<Shared>, mut driver: Driver) {
             match shared.connect().await {
                 Ok(driver) => break driver,
                 Err(error) => {
-                    tracing::warn!(event = "counters_away", %error);
-                    shared.state.send_replace(State::Down(error.to_string()));
+                    shared.tell_down(error);
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -138,6 +137,22 @@ impl Shared {
         settled.map_err(|_| RedisError::Away("it does not answer"))??;
         self.state.send_replace(State::Up(Arc::new(line)));
         Ok(driver)
+    }
+
+    /// A server is away for the same reason many times; that is said once.
+    fn tell_down(&self, error: RedisError) {
+        let why = match error {
+            RedisError::Away(why) => why.to_owned(),
+            unfit => unfit.to_string(),
+        };
+        let is_news = self.state.send_if_modified(|state| {
+            let is_news = !matches!(state, State::Down(known) if *known == why);
+            *state = State::Down(why);
+            is_news
+        });
+        if is_news {
+            tracing::warn!(event = "counters_away", %error);
+        }
     }
 
     fn generation(&self) -> Generation {

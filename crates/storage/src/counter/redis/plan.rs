@@ -119,3 +119,51 @@ fn room(take: &Take<'_>, answer: &Answer) -> Result<Room, CountersAway> {
     room.quota = take.daily_quota.checked_sub(used).ok_or_else(garbage)?;
     Ok(room)
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    /// What a script never says is no decision, and least of all one that lets through.
+    #[test]
+    fn an_answer_that_is_none_decides_nothing() {
+        let tenant: TenantId = "acme".parse().expect("valid");
+        let bucket = |scope| Bucket { scope, name: "", rate: Rate::Per { count: 10, per_millis: 1000 } };
+        let take = Take {
+            buckets: [Scope::Caller, Scope::Tenant, Scope::TenantProvider].map(bucket),
+            daily_quota: 5,
+            reserve: None,
+        };
+        let now = keyferry_core::time::Timestamp::from_secs(0);
+        let asks = Plan { tenant: &tenant, now, epoch: Epoch(1), claim: None, take: Some(take) };
+        let answer = |word: &str, numbers: &[i64]| {
+            let word = Value::BulkString(word.as_bytes().to_vec());
+            let values = [word].into_iter().chain(numbers.iter().map(|&number| Value::Int(number)));
+            Answer::of(Value::Array(values.collect())).expect("an array")
+        };
+        let taken = decision(&asks, &answer("taken", &[0, 100_000, -1, 5]));
+        let room = Room { buckets: [Some(20), Some(19), None], quota: 0 };
+        assert_eq!(taken.expect("a decision"), Decision::Taken(room));
+        for (word, numbers) in [
+            ("", &[][..]),
+            ("OK", &[]),
+            ("taken", &[]),
+            ("taken", &[0, 0, 0]),
+            ("taken", &[0, 0, -2, 1]),
+            ("taken", &[0, 0, 0, 6]),
+            ("claimed", &[]),
+            ("limited", &[0, 1]),
+            ("limited", &[4, 1]),
+            ("limited", &[1, -1]),
+            ("stale", &[]),
+            ("full", &[]),
+        ] {
+            assert!(decision(&asks, &answer(word, numbers)).is_err(), "{word} {numbers:?}");
+        }
+        let claims = Plan { take: None, ..asks };
+        assert!(decision(&claims, &answer("taken", &[-1, -1, -1, 1])).is_err());
+        assert!(Answer::of(Value::Okay).is_none());
+    }
+}
