@@ -110,6 +110,9 @@ impl RedisServer {
             if self.is_answering() {
                 return true;
             }
+            if has_ended(pid) {
+                break;
+            }
             thread::sleep(Duration::from_millis(20));
         }
         self.kill();
@@ -188,6 +191,12 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Its parent, which waits for other things, has not taken notice yet.
+fn has_ended(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| stat.contains(") Z "))
 }
 
 fn end(mut running: Running) {

@@ -153,7 +153,9 @@ fn judge(server: &str, replication: &str, memory: &str) -> Result<String, RedisE
     if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
         return Err(RedisError::Version);
     }
-    if field(server, "redis_mode").is_some_and(|mode| mode != "standalone") {
+    // Valkey has another name for it.
+    let mode = field(server, "redis_mode").or_else(|| field(server, "server_mode"));
+    if mode != Some("standalone") {
         return Err(RedisError::Cluster);
     }
     if field(replication, "role") != Some("master") {
@@ -187,6 +189,8 @@ mod tests {
         let just = SERVER.replace("7.0.15", "6.2.0");
         assert!(judge(&just, MASTER, MEMORY).is_ok());
         let cluster = SERVER.replace("standalone", "cluster");
+        assert!(matches!(judge(&cluster, MASTER, MEMORY), Err(RedisError::Cluster)));
+        let cluster = cluster.replace("redis_mode", "server_mode");
         assert!(matches!(judge(&cluster, MASTER, MEMORY), Err(RedisError::Cluster)));
         assert!(matches!(judge(SERVER, "role:slave\r\n", MEMORY), Err(RedisError::Replica)));
         let evicting = MEMORY.replace("noeviction", "volatile-ttl");
