@@ -1,7 +1,8 @@
-//! What the tests of stores stand on: a real PostgreSQL of their own. No part of the program; who tests
-//! a store, and who tests the program on one, meets the same server here.
+//! What the tests of stores and counters stand on: real servers of their own, PostgreSQL and Redis. No part of the program; who
+//! tests a store, and who tests the program on one, meets the same servers here.
 
 mod postgres;
 mod programs;
+pub mod redis;
 
 pub use postgres::Postgres;

@@ -169,4 +169,12 @@ pub trait Counters: Send + Sync {
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), CountersAway>;
+
+    /// When the store last lost what it knew, by its own clock: which token ids were used before is forgotten. It can
+    /// happen at any time; from then on every epoch read before is stale. `None` if nothing was lost.
+    fn lost_at(&self) -> Option<Timestamp>;
+
+    /// Names this life of what the store knows: another name means that what was known under the one before is lost.
+    /// Whoever remembers it can tell a loss from a first start the next time.
+    fn generation(&self) -> String;
 }

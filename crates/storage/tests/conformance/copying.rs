@@ -57,7 +57,9 @@ async fn fill(store: &dyn Store) {
     }
     store.forget_seals(now().plus_secs(2)).await.expect("forgotten");
     // More than go at once.
-    let usage: Vec<_> = (0..1234).map(|n| record(&format!("req_{n}"), "openai", n, Outcome::Ok)).collect();
+    let mut usage: Vec<_> =
+        (0..1234).map(|n| record(&format!("req_{n}"), "openai", n, Outcome::Ok)).collect();
+    usage[0].cost_micro_usd = 30;
     store.record_usage(&usage).await.expect("recorded");
     let orders = store.epochs_to_move(1).await.expect("listed");
     store.epochs_moved(&[orders[0].0]).await.expect("moved");
@@ -118,7 +120,7 @@ async fn a_copy_is_the_same_and_goes_on_as_the_old_store_would() {
     })
     .await
     .expect("copied");
-    assert_eq!((told.len(), told["usage"], told["audit_head"]), (14, 1234, 1), "{told:?}");
+    assert_eq!((told.len(), told["usage"], told["audit_head"]), (15, 1234, 1), "{told:?}");
     assert!(told.values().all(|rows| *rows > 0), "{told:?}");
     assert_eq!(everything(&new).await, everything(&old).await);
 

@@ -14,6 +14,7 @@ use keyferry_core::{
 };
 use keyferry_envelope::{KekId, KeyPurpose, Sealed, SecretBytes, ServiceSecret};
 use keyferry_storage::{
+    counter::{MemoryCounters, RedisAddress, RedisClock, RedisCounters},
     postgres::{Address, PostgresStore},
     sqlite::SqliteStore,
 };
@@ -48,6 +49,17 @@ pub(crate) async fn on(url: &str) -> PostgresStore {
     let store = PostgresStore::open(&Address::parse(url).expect("a URL")).await.expect("opens");
     store.open_audit(chain()).await.expect("opens");
     store
+}
+
+pub(crate) async fn memory_counters(_: &str) -> Option<MemoryCounters> {
+    Some(MemoryCounters::default())
+}
+
+/// A database of its own on a Redis, on the clock of the test; none without a server.
+pub(crate) async fn redis_counters(test: &str) -> Option<RedisCounters> {
+    let url = keyferry_storage_testing::redis::fresh_database(test)?;
+    let address = RedisAddress::read(&url).expect("a URL");
+    Some(RedisCounters::open(address, None, None, RedisClock::Caller).await.expect("it is fit"))
 }
 
 pub(crate) fn draft(action: &'static str) -> AuditDraft {

@@ -28,6 +28,7 @@ use keyferry_core::{
 };
 
 use self::account::{Account, Fit};
+use super::left_in_bucket;
 
 const SHARDS: usize = 64;
 /// Live token ids of one tenant, and of all together: beyond that no new one is accepted rather
@@ -41,6 +42,7 @@ const MAX_BUCKETS: usize = 50_000;
 pub struct MemoryCounters {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
+    lost_at: Option<Timestamp>,
 }
 
 struct Shard {
@@ -76,9 +78,8 @@ struct Gcra {
 impl Gcra {
     /// How many requests would be let through now.
     fn left(self, rate: Rate, now: Timestamp) -> u32 {
-        let Some(interval) = rate.interval_micros() else { return u32::MAX };
         let ahead = self.arrival.saturating_sub(now.millis().saturating_mul(1000)).max(0) as u64;
-        rate.burst().saturating_sub(u32::try_from(ahead.div_ceil(interval)).unwrap_or(u32::MAX))
+        left_in_bucket(rate, ahead)
     }
 }
 
@@ -94,11 +95,16 @@ impl Default for MemoryCounters {
             all_claims: Arc::clone(&claims),
         };
         let shards = (0..SHARDS).map(|_| Mutex::new(shard())).collect();
-        Self { shards, hasher: RandomState::new() }
+        Self { shards, hasher: RandomState::new(), lost_at: None }
     }
 }
 
 impl MemoryCounters {
+    /// Counters that begin anew after others that knew something, at this moment.
+    pub fn after_a_loss(at: Timestamp) -> Self {
+        Self { lost_at: Some(at), ..Self::default() }
+    }
+
     fn shard(&self, name: &str) -> MutexGuard<'_, Shard> {
         let at = self.hasher.hash_one(name) as usize % SHARDS;
         // A panic while the lock is held can only come between two whole steps; the counts stand.
@@ -185,6 +191,15 @@ impl Counters for MemoryCounters {
 
     async fn ping(&self) -> Result<(), CountersAway> {
         Ok(())
+    }
+
+    fn lost_at(&self) -> Option<Timestamp> {
+        self.lost_at
+    }
+
+    /// What is in memory has no name that means anything to another process.
+    fn generation(&self) -> String {
+        "memory".to_owned()
     }
 }
 

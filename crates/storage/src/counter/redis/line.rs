@@ -1,0 +1,129 @@
+//! One connection, from the first byte to the last, and what ends it.
+
+use std::{
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    RedisError,
+    dial::{Dialler, Stream},
+    greeting,
+};
+
+/// What connecting may take, and what the greeting may.
+const CONNECT: Duration = Duration::from_millis(500);
+const GREETING: Duration = Duration::from_millis(500);
+/// How long a server may say nothing to anybody until it is taken for dead.
+const SILENCE: Duration = Duration::from_millis(250);
+/// Commands that wait to be written.
+const BUFFER: usize = 256;
+
+/// A connection that answers.
+pub(super) struct Line {
+    connection: MultiplexedConnection,
+    pub(super) run_id: String,
+    over: mpsc::Sender<Ended>,
+    last_answer: Mutex<Instant>,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The other side closed it.
+    Broke,
+    /// The gateway did: the server is there, and not to be used.
+    Unfit(&'static str),
+}
+
+/// The task that reads and writes for a connection. The connection is gone when this is dropped, and with it whatever
+/// was not answered: no late answer can come to anybody.
+pub(super) struct Driver {
+    task: JoinSet<()>,
+    over: mpsc::Receiver<Ended>,
+}
+
+impl Driver {
+    pub(super) async fn ended(&mut self) -> Ended {
+        tokio::select! {
+            _ = self.task.join_next() => Ended::Broke,
+            Some(ended) = self.over.recv() => ended,
+        }
+    }
+}
+
+/// Why a question was not answered.
+pub(super) enum Silence {
+    Broke,
+    Late,
+}
+
+impl Line {
+    /// Connects and greets.
+    pub(super) async fn open(dialler: &Dialler) -> Result<(Self, Driver), RedisError> {
+        let dialled = timeout(CONNECT, dialler.dial()).await;
+        let stream = dialled.map_err(|_| RedisError::Away("it accepts no connection in time"))??;
+        let greeted = timeout(GREETING, Self::on(stream, dialler)).await;
+        greeted.map_err(|_| RedisError::Away("it does not answer"))?
+    }
+
+    async fn on(mut stream: Pin<Box<dyn Stream>>, dialler: &Dialler) -> Result<(Self, Driver), RedisError> {
+        if let Some(login) = &dialler.address.login {
+            greeting::log_in(&mut stream, login).await?;
+        }
+        // The library says nothing by itself with this; what is to be said is said in the greeting.
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(BUFFER);
+        let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
+        let (mut connection, driver) = made.map_err(|_| RedisError::Away("the connection broke"))?;
+        let mut task = JoinSet::new();
+        task.spawn(driver);
+        let run_id = greeting::greet(&mut connection, dialler.address.db).await?;
+        let (end, over) = mpsc::channel(1);
+        let line = Self { connection, run_id, over: end, last_answer: Mutex::new(Instant::now()) };
+        Ok((line, Driver { task, over }))
+    }
+
+    /// A handle to ask with.
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// Asks, and takes a server that is silent for too long for dead.
+    pub(super) async fn ask(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Silence> {
+        let asked = Instant::now();
+        let mut connection = self.connection();
+        let answer = timeout_at(deadline, connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
+        match answer {
+            Ok(Ok(values)) => {
+                *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                Ok(values)
+            }
+            Ok(Err(_)) => {
+                self.end(Ended::Broke);
+                Err(Silence::Broke)
+            }
+            Err(_) => {
+                let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.max(asked).elapsed() >= SILENCE {
+                    self.end(Ended::Unfit("it does not answer"));
+                }
+                Err(Silence::Late)
+            }
+        }
+    }
+
+    /// Gives the connection up.
+    pub(super) fn end(&self, why: Ended) {
+        // If it is full, somebody said so before.
+        let _ = self.over.try_send(why);
+    }
+}

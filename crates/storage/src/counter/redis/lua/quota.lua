@@ -1,0 +1,3 @@
+-- KEYS: generation, quota.
+local day, used = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+)$')
+return {'quota', day or '', used or ''}

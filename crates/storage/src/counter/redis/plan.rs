@@ -1,0 +1,169 @@
+//! A plan as the script for admissions reads it, and the script's answer as a decision.
+
+use keyferry_core::{
+    budget::{Reserve, Spent},
+    id::TenantId,
+    limits::Rate,
+    port::counter::{Bucket, Claim, CountersAway, Decision, Epoch, Plan, Room, Scope, Take},
+};
+
+use super::{
+    super::left_in_bucket,
+    link::{away, garbage},
+    script::{Answer, Call, SCRIPTS},
+};
+
+/// A key of a tenant. What stands in braces decides where a cluster keeps it: all of a tenant's in one place.
+pub(super) fn key(tenant: &TenantId, name: &str) -> String {
+    format!("kf:{{{tenant}}}:{name}")
+}
+
+/// The keys of a tenant's money.
+pub(super) fn account(tenant: &TenantId) -> [String; 3] {
+    ["spent", "holds", "amounts"].map(|name| key(tenant, name))
+}
+
+fn bucket_key(tenant: &TenantId, bucket: &Bucket<'_>) -> String {
+    let kind = match bucket.scope {
+        Scope::Caller => "caller",
+        Scope::Tenant => "tenant",
+        Scope::TenantProvider => "provider",
+    };
+    format!("kf:{{{tenant}}}:bucket:{kind}:{}", bucket.name)
+}
+
+/// The plan as a call; `now` is the caller's time in microseconds, if that counts.
+pub(super) fn call(plan: &Plan<'_>, now: &str) -> Call {
+    let tenant = plan.tenant;
+    let mut keys = ["epoch", "claims", "quota"].map(|name| key(tenant, name)).to_vec();
+    keys.extend(account(tenant));
+    keys.push(key(tenant, "room"));
+    // A plan that takes nothing has no buckets, and the script looks at none.
+    match &plan.take {
+        Some(take) => keys.extend(take.buckets.iter().map(|bucket| bucket_key(tenant, bucket))),
+        None => keys.extend((0..3).map(|_| key(tenant, "bucket"))),
+    }
+    let call = Call::of(&SCRIPTS.decide, keys).text(now).text(plan.epoch.0.to_string());
+    take_args(claim_args(call, plan), plan.take.as_ref())
+}
+
+fn claim_args(call: Call, plan: &Plan<'_>) -> Call {
+    let Some(Claim { key, until }) = plan.claim else { return call.text("").text("").text("") };
+    let lasts = until.millis().saturating_sub(plan.now.millis());
+    let positive = |millis: i64| u64::try_from(millis).unwrap_or(0);
+    call.text(key).number(positive(until.millis())).number(positive(lasts))
+}
+
+fn take_args(call: Call, take: Option<&Take<'_>>) -> Call {
+    let Some(take) = take else { return call.text("") };
+    let mut call = call.text("1").number(take.daily_quota);
+    for bucket in &take.buckets {
+        call = rate_args(call, bucket.rate);
+    }
+    match &take.reserve {
+        Some(reserve) => reserve_args(call, reserve),
+        None => call.text(""),
+    }
+}
+
+/// Interval in microseconds, 0 for no limit, and burst.
+pub(super) fn rate_args(call: Call, rate: Rate) -> Call {
+    let Some(interval) = rate.interval_micros() else { return call.number(0).number(0) };
+    let burst = u64::from(rate.burst().max(1));
+    // A full bucket is less than a third of a century ahead: what is added to the time stays exact.
+    call.number(interval.min((1 << 50) / burst).max(1)).number(burst)
+}
+
+/// Id, amount, time to live, span, limit, and what is spent with its version.
+pub(super) fn reserve_args(call: Call, reserve: &Reserve<'_>) -> Call {
+    let hold = &reserve.hold;
+    let call = call.text(hold.id.as_str()).number(hold.micro_usd).number(hold.ttl_ms);
+    let call = call.text(reserve.span.number().to_string()).number(reserve.limit);
+    match reserve.spent {
+        Some(Spent { micro_usd, version }) => call.number(micro_usd).number(version),
+        None => call.text("").text(""),
+    }
+}
+
+/// What the script decided.
+pub(super) fn decision(plan: &Plan<'_>, answer: &Answer) -> Result<Decision, CountersAway> {
+    let scopes = plan.take.as_ref().map(|take| take.buckets.each_ref().map(|bucket| bucket.scope));
+    Ok(match answer.word() {
+        "stale" => Decision::Stale(Epoch(answer.number(1).ok_or_else(garbage)?)),
+        "unknown" => Decision::SpentUnknown,
+        "replayed" => Decision::Replayed,
+        "full" => return Err(away("too many live token ids")),
+        "claimed" if plan.take.is_none() => Decision::Taken(Room::default()),
+        "limited" => {
+            let at = answer.number(1).and_then(|at| usize::try_from(at).ok()?.checked_sub(1));
+            let scope = scopes.and_then(|scopes| scopes.get(at?).copied()).ok_or_else(garbage)?;
+            let wait = answer.number(2).ok_or_else(garbage)?;
+            Decision::RateLimited { scope, retry_after_ms: wait.div_ceil(1000) }
+        }
+        "quota" => Decision::QuotaExceeded,
+        "budget" => Decision::BudgetExceeded,
+        "taken" => Decision::Taken(room(plan.take.as_ref().ok_or_else(garbage)?, answer)?),
+        _ => return Err(garbage()),
+    })
+}
+
+fn room(take: &Take<'_>, answer: &Answer) -> Result<Room, CountersAway> {
+    let mut room = Room::default();
+    for (at, (left, bucket)) in room.buckets.iter_mut().zip(&take.buckets).enumerate() {
+        if !answer.has_none(1 + at) {
+            let ahead = answer.number(1 + at).ok_or_else(garbage)?;
+            *left = Some(left_in_bucket(bucket.rate, ahead));
+        }
+    }
+    let used = answer.number(4).ok_or_else(garbage)?;
+    room.quota = take.daily_quota.checked_sub(used).ok_or_else(garbage)?;
+    Ok(room)
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    /// What a script never says is no decision, and least of all one that lets through.
+    #[test]
+    fn an_answer_that_is_none_decides_nothing() {
+        let tenant: TenantId = "acme".parse().expect("valid");
+        let bucket = |scope| Bucket { scope, name: "", rate: Rate::Per { count: 10, per_millis: 1000 } };
+        let take = Take {
+            buckets: [Scope::Caller, Scope::Tenant, Scope::TenantProvider].map(bucket),
+            daily_quota: 5,
+            reserve: None,
+        };
+        let now = keyferry_core::time::Timestamp::from_secs(0);
+        let asks = Plan { tenant: &tenant, now, epoch: Epoch(1), claim: None, take: Some(take) };
+        let answer = |word: &str, numbers: &[i64]| {
+            let word = Value::BulkString(word.as_bytes().to_vec());
+            let values = [word].into_iter().chain(numbers.iter().map(|&number| Value::Int(number)));
+            Answer::of(Value::Array(values.collect())).expect("an array")
+        };
+        let taken = decision(&asks, &answer("taken", &[0, 100_000, -1, 5]));
+        let room = Room { buckets: [Some(20), Some(19), None], quota: 0 };
+        assert_eq!(taken.expect("a decision"), Decision::Taken(room));
+        for (word, numbers) in [
+            ("", &[][..]),
+            ("OK", &[]),
+            ("taken", &[]),
+            ("taken", &[0, 0, 0]),
+            ("taken", &[0, 0, -2, 1]),
+            ("taken", &[0, 0, 0, 6]),
+            ("claimed", &[]),
+            ("limited", &[0, 1]),
+            ("limited", &[4, 1]),
+            ("limited", &[1, -1]),
+            ("stale", &[]),
+            ("full", &[]),
+        ] {
+            assert!(decision(&asks, &answer(word, numbers)).is_err(), "{word} {numbers:?}");
+        }
+        let claims = Plan { take: None, ..asks };
+        assert!(decision(&claims, &answer("taken", &[-1, -1, -1, 1])).is_err());
+        assert!(Answer::of(Value::Okay).is_none());
+    }
+}
