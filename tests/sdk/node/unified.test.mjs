@@ -64,6 +64,7 @@ withGateway('what may be used is listed and shown', async () => {
   const listed = (await collect(ai.models.list())).map((model) => model.id);
   assert.deepEqual(listed, ['anthropic/claude-mock', 'mock', 'openai/gpt-mock']);
   assert.equal((await ai.models.retrieve('mock')).owned_by, 'keyferry');
+  assert.equal((await ai.models.retrieve('openai/gpt-mock')).owned_by, 'openai');
   await nothingArrived();
 });
 

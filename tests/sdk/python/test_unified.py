@@ -111,6 +111,7 @@ def test_what_may_be_used_is_listed_and_shown(wire):
     ai = client(stage.HELD, "openai")
     assert [model.id for model in ai.models.list()] == ["anthropic/claude-mock", "mock", "openai/gpt-mock"]
     assert ai.models.retrieve("mock").owned_by == "keyferry"
+    assert ai.models.retrieve("openai/gpt-mock").owned_by == "openai"
     wire.nothing_arrived()
 
 

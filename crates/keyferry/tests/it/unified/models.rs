@@ -53,11 +53,18 @@ async fn one_model_is_shown_if_it_is_listed() {
     let (someone, _) = scene.tenant_with("someone", ["openai"]).await;
     for (name, owner) in [("fast", "keyferry"), ("openai/gpt-4.1", "openai")] {
         let shown = scene.get(&someone, &format!("/v1/models/{name}"), &[]).await.expect(200).json();
+        // As official SDKs write it.
+        let escaped = format!("/v1/models/{}", name.replace('/', "%2F"));
+        assert_eq!(scene.get(&someone, &escaped, &[]).await.expect(200).json(), shown);
         assert_eq!(shown, json!({"id": name, "object": "model", "created": 0, "owned_by": owner}));
     }
     for hidden in ["best", "gemini/gemini-2.5-flash", "moon", "openai"] {
         scene.get(&someone, &format!("/v1/models/{hidden}"), &[]).await.refused(404, "not_found");
     }
+    for elsewhere in ["/openai/v1/models/openai%2Fgpt-4.1", "/v1%2Fmodels", "/v1/models/..%2Fgpt-4.1"] {
+        scene.get(&someone, elsewhere, &[]).await.refused(400, "invalid_request");
+    }
+    assert_eq!(scene.provider.count(), 0);
     scene.get(&someone, "/v1/models?limit=1", &[]).await.refused(400, "invalid_request");
 }
 
