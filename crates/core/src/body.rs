@@ -2,12 +2,14 @@
 //! that stands there. Never changes anything else, and never guesses: a body that the provider could read differently
 //! from us is refused, because what we checked would not be what runs.
 
+mod ceiling;
 mod json;
 mod multipart;
 mod span;
 
 use thiserror::Error;
 
+pub use ceiling::output_ceiling;
 pub use json::read_json;
 pub use multipart::{multipart_model_span, read_multipart_model};
 pub use span::ModelSpan;

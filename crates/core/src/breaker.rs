@@ -4,12 +4,30 @@ use std::collections::VecDeque;
 
 use crate::time::Timestamp;
 
-/// Failures within [`WINDOW_MS`] that open it (requirement C4).
-const FAILURES: usize = 3;
-/// In which they are counted, in milliseconds.
-const WINDOW_MS: i64 = 30_000;
-/// How long it stays open, in milliseconds.
-const OPEN_MS: i64 = 60_000;
+/// When a breaker opens, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// So many failures open it,
+    failures: usize,
+    /// within so many milliseconds.
+    window_ms: i64,
+    /// A success between them takes them back.
+    forgives: bool,
+    /// It stays open for so many milliseconds at first, doubling with each probe that fails,
+    open_ms: i64,
+    /// up to so many.
+    longest_ms: i64,
+}
+
+impl Rules {
+    /// For a root (requirement C4).
+    pub const ROOT: Self =
+        Self { failures: 3, window_ms: 30_000, forgives: false, open_ms: 60_000, longest_ms: 60_000 };
+    /// For a provider. Many tenants share it, and one of them may make its own requests fail: so only failures without
+    /// any success between them count, and it stays open for seconds.
+    pub const PROVIDER: Self =
+        Self { failures: 5, window_ms: 10_000, forgives: true, open_ms: 1_000, longest_ms: 4_000 };
+}
 
 /// The state, as metrics and `/readyz` show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +43,12 @@ pub enum BreakerState {
 }
 
 /// The breaker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Breaker {
+    rules: Rules,
     failures: VecDeque<Timestamp>,
     opened: Option<Timestamp>,
+    open_ms: i64,
     probing: bool,
 }
 
@@ -40,11 +60,16 @@ pub struct Permit {
 }
 
 impl Breaker {
+    /// A closed one.
+    pub const fn new(rules: Rules) -> Self {
+        Self { rules, failures: VecDeque::new(), opened: None, open_ms: rules.open_ms, probing: false }
+    }
+
     /// Asks for a call; `Err(milliseconds to wait)` while it is open.
     pub fn ask(&mut self, now: Timestamp) -> Result<Permit, u64> {
         self.no_later_than(now);
         let Some(opened) = self.opened else { return Ok(Permit { probe: false }) };
-        let left = OPEN_MS - (now.millis() - opened.millis());
+        let left = self.open_ms - (now.millis() - opened.millis());
         if left > 0 {
             return Err(left as u64);
         }
@@ -58,7 +83,9 @@ impl Breaker {
     /// The call was answered.
     pub fn succeeded(&mut self, permit: Permit) {
         if permit.probe {
-            *self = Self::default();
+            *self = Self::new(self.rules);
+        } else if self.rules.forgives {
+            self.failures.clear();
         }
     }
 
@@ -67,11 +94,12 @@ impl Breaker {
         if permit.probe {
             self.probing = false;
             self.opened = Some(now);
+            self.open_ms = (self.open_ms * 2).min(self.rules.longest_ms);
             return;
         }
         self.forget(now);
         self.failures.push_back(now);
-        if self.failures.len() >= FAILURES && self.opened.is_none() {
+        if self.failures.len() >= self.rules.failures && self.opened.is_none() {
             self.opened = Some(now);
             self.failures.clear();
         }
@@ -104,7 +132,7 @@ impl Breaker {
 
     fn forget(&mut self, now: Timestamp) {
         self.no_later_than(now);
-        while self.failures.front().is_some_and(|at| now.millis() - at.millis() >= WINDOW_MS) {
+        while self.failures.front().is_some_and(|at| now.millis() - at.millis() >= self.rules.window_ms) {
             self.failures.pop_front();
         }
     }
@@ -124,7 +152,7 @@ mod tests {
     }
 
     fn opened_at(ms: i64) -> Breaker {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Rules::ROOT);
         for _ in 0..3 {
             fail(&mut breaker, ms);
         }
@@ -133,7 +161,7 @@ mod tests {
 
     #[test]
     fn three_failures_within_30_seconds_open_it_and_three_over_longer_do_not() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Rules::ROOT);
         for ms in [0, 15_000, 30_000, 45_000, 60_000] {
             fail(&mut breaker, ms);
             assert_eq!(breaker.state(at(ms)), BreakerState::Degraded, "{ms}");
@@ -145,7 +173,7 @@ mod tests {
 
     #[test]
     fn success_does_not_hide_failures() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Rules::ROOT);
         fail(&mut breaker, 0);
         fail(&mut breaker, 1);
         let permit = breaker.ask(at(2)).expect("closed");
@@ -190,7 +218,7 @@ mod tests {
         assert_eq!(breaker.ask(at(59_999)), Err(1));
         assert!(breaker.ask(at(60_000)).is_ok());
 
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Rules::ROOT);
         fail(&mut breaker, 7_200_000);
         assert_eq!(breaker.state(at(0)), BreakerState::Degraded);
         assert_eq!(breaker.state(at(30_000)), BreakerState::Closed);
@@ -198,12 +226,46 @@ mod tests {
 
     #[test]
     fn calls_that_were_under_way_when_it_opened_do_not_reopen_it() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Rules::ROOT);
         let late = breaker.ask(at(0)).expect("closed");
         for _ in 0..3 {
             fail(&mut breaker, 0);
         }
         breaker.failed(late, at(30_000));
         assert!(breaker.ask(at(60_000)).is_ok(), "open since 0, not since 30000");
+    }
+
+    #[test]
+    fn a_providers_opens_for_a_second_doubling_to_four() {
+        let mut breaker = Breaker::new(Rules::PROVIDER);
+        for ms in 0..5 {
+            fail(&mut breaker, ms);
+        }
+        assert_eq!(breaker.ask(at(4)), Err(1_000));
+        let mut now = 1_004;
+        for wait in [2_000, 4_000, 4_000] {
+            let probe = breaker.ask(at(now)).expect("the probe");
+            breaker.failed(probe, at(now));
+            assert_eq!(breaker.ask(at(now)), Err(wait));
+            now += wait as i64;
+        }
+        let probe = breaker.ask(at(now)).expect("the probe");
+        breaker.succeeded(probe);
+        for ms in 0..5 {
+            fail(&mut breaker, now + ms);
+        }
+        assert_eq!(breaker.ask(at(now + 4)), Err(1_000), "as at first");
+    }
+
+    #[test]
+    fn a_success_takes_a_providers_failures_back() {
+        let mut breaker = Breaker::new(Rules::PROVIDER);
+        for round in 0..20 {
+            for ms in 0..4 {
+                fail(&mut breaker, round * 10 + ms);
+            }
+            let permit = breaker.ask(at(round * 10 + 5)).expect("closed");
+            breaker.succeeded(permit);
+        }
     }
 }

@@ -13,7 +13,7 @@
 //! | [`admission`], [`limits`] | the ordered decision to let a request through |
 //! | [`body`], [`meter`], [`usage`], [`record`] | what a request asked for and what it consumed |
 //! | [`money`], [`budget`] | what that costs, and what may be spent |
-//! | [`mask`], [`verdict`], [`dialect`] | reading what providers answer |
+//! | [`mask`], [`verdict`], [`fallback`], [`dialect`] | reading what providers answer, and what follows |
 //! | [`audit`] | the hash-chained log of every key operation |
 //! | [`code`] | the closed list of error codes |
 //! | [`port`] | what a storage or counter backend must do |
@@ -28,6 +28,7 @@ pub mod clock;
 pub mod code;
 pub mod credential;
 pub mod dialect;
+pub mod fallback;
 pub mod headers;
 pub mod id;
 pub mod issuer;

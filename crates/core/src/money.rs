@@ -1,6 +1,6 @@
 //! Money: what tokens cost. Whole micro-USD wherever money is kept; a request's cost is rounded up once, at its end.
 
-use std::{fmt, str::FromStr};
+use std::{collections::HashMap, fmt, str::FromStr};
 
 use crate::usage::TokenUsage;
 
@@ -66,6 +66,36 @@ impl Price {
             [(usage.input - cached, self.input), (cached, self.cached_input), (usage.output, self.output)];
         let sum: u128 = parts.iter().map(|&(tokens, price)| u128::from(tokens) * u128::from(price.0)).sum();
         u64::try_from(sum.div_ceil(u128::from(PARTS))).unwrap_or(u64::MAX)
+    }
+}
+
+/// What models cost, by provider and model.
+#[derive(Debug, Default)]
+pub struct Prices {
+    models: HashMap<(String, String), Price>,
+    /// For models of a provider that are not listed.
+    others: HashMap<String, Price>,
+}
+
+impl Prices {
+    /// Adds a price; the model `*` stands for all of the provider that have none of their own.
+    pub fn add(&mut self, provider: &str, model: &str, price: Price) {
+        if model == "*" {
+            self.others.insert(provider.to_owned(), price);
+        } else {
+            self.models.insert((provider.to_owned(), model.to_owned()), price);
+        }
+    }
+
+    /// What a model costs; `None` if nobody has said so.
+    pub fn of(&self, provider: &str, model: &str) -> Option<&Price> {
+        // Built on each call rather than borrowed: only requests that the platform pays come here.
+        self.models.get(&(provider.to_owned(), model.to_owned())).or_else(|| self.others.get(provider))
+    }
+
+    /// The models that are listed by name, as provider and model, in no order.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.models.keys().map(|(provider, model)| (provider.as_str(), model.as_str()))
     }
 }
 

@@ -180,6 +180,25 @@ pub fn find<'p>(dialect: Dialect, method: &str, below: &'p str) -> Option<Matche
 }
 
 impl Operation {
+    /// Whether what it costs is a number of tokens, of its request or of its answer.
+    pub fn counts_tokens(&self) -> bool {
+        self.answers_in_tokens()
+            || matches!(self.name, "embeddings" | "embed_content" | "batch_embed_contents")
+    }
+
+    /// Whether its answer costs by the token.
+    pub fn answers_in_tokens(&self) -> bool {
+        matches!(
+            self.name,
+            "chat.completions"
+                | "completions"
+                | "responses"
+                | "messages"
+                | "generate_content"
+                | "stream_generate_content"
+        )
+    }
+
     fn matches<'p>(&'static self, path: &'p str) -> Option<Matched<'p>> {
         let mut model = None;
         let mut parts = path.split('/');

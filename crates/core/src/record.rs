@@ -20,6 +20,8 @@ pub enum KeyMode {
     Session,
     /// Sent with the request, sealed to the gateway.
     Sealed,
+    /// The platform's own.
+    Platform,
 }
 
 impl KeyMode {
@@ -30,6 +32,7 @@ impl KeyMode {
             Self::Carried => "carried",
             Self::Session => "session",
             Self::Sealed => "sealed",
+            Self::Platform => "platform",
         }
     }
 }
@@ -40,6 +43,9 @@ pub enum Accounting {
     /// The tenant, with its own key: reserves nothing and settles nothing.
     #[serde(rename = "BYOK_NO_BUDGET")]
     ByokNoBudget,
+    /// The platform, out of what it allows for the tenant.
+    #[serde(rename = "PLATFORM_BUDGET")]
+    PlatformBudget,
 }
 
 impl Accounting {
@@ -47,6 +53,7 @@ impl Accounting {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ByokNoBudget => "BYOK_NO_BUDGET",
+            Self::PlatformBudget => "PLATFORM_BUDGET",
         }
     }
 }
@@ -119,6 +126,8 @@ pub struct UsageRecord {
     pub usage: TokenUsage,
     /// Where that is known from.
     pub usage_source: UsageSource,
+    /// What the platform pays for it, in micro-USD.
+    pub cost_micro_usd: u64,
     /// From admission to the last byte.
     pub latency_ms: u64,
     /// Spent in the gateway before the provider was called.

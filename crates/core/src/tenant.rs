@@ -30,6 +30,14 @@ pub struct Tenant {
     pub created_at: Timestamp,
 }
 
+impl Tenant {
+    /// What the platform may pay in a period, in micro-USD, if the tenant's tier allows so much at most. None set means none
+    /// allowed.
+    pub fn limit(&self, ceiling: Option<u64>) -> u64 {
+        self.budget_micro_usd.unwrap_or(0).min(ceiling.unwrap_or(u64::MAX))
+    }
+}
+
 /// What changes of a tenant; what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TenantChange {

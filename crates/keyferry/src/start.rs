@@ -21,9 +21,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     admin::{self, AdminState},
-    config::Config,
+    config::{self, Config},
     custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
-    gateway::{self, Gateway, KeyTest, Recorder},
+    gateway::{self, Gateway, Holds, KeyTest, Payments, Recorder},
     harden::{Grants, LockLimit},
     http::{self, App, BindError, Health},
     lifecycle::Running,
@@ -104,8 +104,9 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
 
     let upstream = UpstreamClient::new(config.upstream, Arc::clone(&entropy))?;
     let providers = Arc::new(config.providers);
+    let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
+    let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
     let catalogue = Arc::new(config.catalogue);
-    let (recorder, recording) = Recorder::start(Arc::clone(&store));
     let gateway = Gateway::new(gateway::Parts {
         clock: Arc::clone(&clock),
         policy: config.policy,
@@ -117,6 +118,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         unsealing: unsealing.clone(),
         upstream: Arc::clone(&upstream),
         recorder,
+        payments: Payments::new(config.platform),
+        holds: holds.clone(),
         replay_memory_lost_at,
     });
     let admin = admin::router(AdminState {
@@ -141,20 +144,26 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let stalls = tokio::spawn(gateway.watch_stalls());
     let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics });
 
-    let mut bound = Vec::with_capacity(config.listeners.len());
-    for (index, listener) in config.listeners.iter().enumerate() {
-        bound.push(http::bind(index, listener, &*app.entropy).await?);
-    }
+    let bound = bind(&config.listeners, &*app.entropy).await?;
     let mut chores = vec![
         stalls,
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
+        tokio::spawn(holds.renew()),
         tokio::spawn(destroy_overlapped(store, clock)),
         tokio::spawn(tell_of_overflow()),
     ];
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
+}
+
+async fn bind(listeners: &[config::Listener], entropy: &dyn Entropy) -> Result<Vec<http::Bound>, BindError> {
+    let mut bound = Vec::with_capacity(listeners.len());
+    for (index, listener) in listeners.iter().enumerate() {
+        bound.push(http::bind(index, listener, entropy).await?);
+    }
+    Ok(bound)
 }
 
 /// What opens sealed keys, if they are accepted. Without its keys the gateway serves everything else.
@@ -167,9 +176,6 @@ async fn unsealing(ground: &Ground, max_uses: Option<u32>) -> Option<Unsealing> 
 }
 
 fn warn_of(config: &Config) {
-    for path in &config.without_effect {
-        tracing::warn!(event = "setting_without_effect", path, "this version does not use this setting yet");
-    }
     for folder in Grants::of_gateway(config).too_wide() {
         tracing::warn!(
             event = "folder_shared",

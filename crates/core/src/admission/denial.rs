@@ -59,6 +59,11 @@ pub enum Denial {
         "This tenant has no key for provider '{0}'. Store one, or send one in the header X-BYOK-Key. No other key is used in its place."
     )]
     KeyNotFound(ProviderId),
+    /// The platform would serve it, but does not know what it may cost.
+    #[error(
+        "The platform's key serves only what has a price, and none is configured for this model and operation."
+    )]
+    Unpriced,
     /// The token id was used before.
     #[error("This token was used before. Each token is good for one request: make a new one.")]
     Replayed,
@@ -90,7 +95,8 @@ impl Denial {
             | Self::ModelNotNamed
             | Self::NotInTier { .. }
             | Self::AliasOfHigherTier { .. }
-            | Self::TierNeedsModel { .. } => Code::ModelNotAllowed,
+            | Self::TierNeedsModel { .. }
+            | Self::Unpriced => Code::ModelNotAllowed,
             Self::NotEligible(_) => Code::NotEligible,
             Self::KeyNotFound(_) => Code::KeyNotFound,
             Self::Replayed => Code::ReplayDetected,

@@ -9,12 +9,14 @@
 
 mod caller;
 mod denial;
+mod platform;
 mod view;
 
 use std::sync::Arc;
 
 pub use caller::{Caller, Grant};
 pub use denial::Denial;
+pub use platform::{Payment, Platform};
 pub use view::TenantView;
 
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
     id::ProviderId,
     limits::RateLimits,
     model::Named,
-    port::counter::{Bucket, Claim, Decision, Epoch, Plan, Scope, Take},
+    port::counter::{Bucket, Claim, Decision, Epoch, Plan, Room, Scope, Take},
     record::{Accounting, KeyMode},
     tier::Tier,
     time::Timestamp,
@@ -94,6 +96,8 @@ pub struct Asked<'a> {
     pub consumes: bool,
     /// The way in which it brings a key of its own, if it does.
     pub brings: Option<Brought>,
+    /// What the platform could do, where the tenant's operator allows it.
+    pub platform: Platform,
 }
 
 /// Which key will serve.
@@ -103,6 +107,8 @@ pub enum KeyChoice {
     Brought(Brought),
     /// A stored one.
     Held(Arc<SealedCredential>),
+    /// The platform's own.
+    Platform,
 }
 
 impl KeyChoice {
@@ -111,6 +117,7 @@ impl KeyChoice {
         match self {
             Self::Brought(brought) => brought.mode(),
             Self::Held(_) => KeyMode::Held,
+            Self::Platform => KeyMode::Platform,
         }
     }
 }
@@ -134,12 +141,14 @@ pub struct Admission {
     pub key: KeyChoice,
     /// What it may spend.
     pub reservation: Reservation,
+    /// What is left of its limits.
+    pub room: Room,
     _witness: (),
 }
 
 /// A decision on a view, which waits for the counter store's.
 pub struct Pending {
-    local: Result<KeyChoice, Denial>,
+    local: Result<(KeyChoice, Reservation), Denial>,
     resets_at: Timestamp,
     epoch: Epoch,
 }
@@ -152,6 +161,8 @@ pub enum Conclusion {
     Denied(Denial),
     /// The view was old: read it again and decide again.
     Stale,
+    /// The counters do not know what is spent: read it from the store and decide again.
+    SpentUnknown,
 }
 
 /// Decides what a view of the tenant can decide: the gate (A3) and eligibility (A4, U6).
@@ -170,7 +181,8 @@ fn eligible(
     view: &TenantView,
     caller: &Caller,
     asked: Asked<'_>,
-) -> Result<KeyChoice, Denial> {
+) -> Result<(KeyChoice, Reservation), Denial> {
+    let own = |key| Ok((key, Reservation { accounting: Accounting::ByokNoBudget, micro_usd: 0 }));
     view.gate(policy.enabled)?;
     asked.tier.allows(asked.named)?;
     if let Some(allowed) = caller.models() {
@@ -184,16 +196,24 @@ fn eligible(
     }
     if let Some(brought) = asked.brings {
         return if policy.accepts(brought) {
-            Ok(KeyChoice::Brought(brought))
+            own(KeyChoice::Brought(brought))
         } else {
             Err(Denial::ModeOff(brought.mode().as_str()))
         };
     }
     match view.credential_for(asked.provider) {
         Some(_) if !policy.held => Err(Denial::ModeOff("held")),
-        Some(credential) => Ok(KeyChoice::Held(Arc::clone(credential))),
+        Some(credential) => own(KeyChoice::Held(Arc::clone(credential))),
         // What the token says about itself decides nothing; that it says so is worth a code.
         None if caller.claims_byok() => Err(Denial::NotEligible(asked.provider.clone())),
+        None if view.tenant.fallback.missing => match asked.platform {
+            Platform::Absent => Err(Denial::KeyNotFound(asked.provider.clone())),
+            Platform::Unpriced => Err(Denial::Unpriced),
+            Platform::Priced(micro_usd) => {
+                let accounting = Accounting::PlatformBudget;
+                Ok((KeyChoice::Platform, Reservation { accounting, micro_usd }))
+            }
+        },
         None => Err(Denial::KeyNotFound(asked.provider.clone())),
     }
 }
@@ -206,8 +226,15 @@ impl Pending {
         view: &'a TenantView,
         caller: &'a Caller,
         provider: &'a ProviderId,
+        payment: Payment<'a>,
         now: Timestamp,
     ) -> Plan<'a> {
+        let reserve = match &self.local {
+            Ok((KeyChoice::Platform, reservation)) => {
+                Some(payment.reserve(&view.tenant, reservation.micro_usd, now))
+            }
+            _ => None,
+        };
         let bucket = |scope, name, rate| Bucket { scope, name, rate };
         Plan {
             tenant: caller.tenant(),
@@ -221,7 +248,7 @@ impl Pending {
                     bucket(Scope::TenantProvider, provider.as_str(), policy.rates.tenant_provider),
                 ],
                 daily_quota: view.tenant.daily_quota,
-                reserve: None,
+                reserve,
             }),
         }
     }
@@ -230,19 +257,15 @@ impl Pending {
     pub fn conclude(self, decision: Decision) -> Conclusion {
         let denial = match decision {
             Decision::Stale(_) => return Conclusion::Stale,
+            Decision::SpentUnknown => return Conclusion::SpentUnknown,
             Decision::Replayed => Denial::Replayed,
             Decision::RateLimited { scope, retry_after_ms } => Denial::RateLimited { scope, retry_after_ms },
             Decision::QuotaExceeded => Denial::QuotaExceeded { resets_at: self.resets_at },
-            // Nothing was reserved, so neither can be.
-            Decision::SpentUnknown | Decision::BudgetExceeded => Denial::BudgetExceeded,
-            Decision::Taken(_) => match self.local {
+            Decision::BudgetExceeded => Denial::BudgetExceeded,
+            Decision::Taken(room) => match self.local {
                 Err(denial) => denial,
-                Ok(key) => {
-                    return Conclusion::Admitted(Admission {
-                        key,
-                        reservation: Reservation { accounting: Accounting::ByokNoBudget, micro_usd: 0 },
-                        _witness: (),
-                    });
+                Ok((key, reservation)) => {
+                    return Conclusion::Admitted(Admission { key, reservation, room, _witness: () });
                 }
             },
         };

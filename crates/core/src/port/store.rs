@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     audit::{AuditChain, AuditDraft, AuditHead, AuditRow},
+    budget::{Span, Spent},
     credential::{CredentialSummary, MovedVersion, SealedCredential, TestResult, VersionToMove},
     id::{CredentialId, IssuerId, TenantId, TokenId},
     issuer::Issuer,
@@ -174,6 +175,15 @@ pub struct UsageRow {
     pub latency_ms: u64,
     /// Spent in the gateway before the provider was called.
     pub overhead_us: u64,
+}
+
+/// Sums of what the platform has paid for a tenant, as they are after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantSums {
+    /// For whom.
+    pub tenant: TenantId,
+    /// By span.
+    pub spent: Vec<(Span, Spent)>,
 }
 
 /// Which audit rows.
@@ -354,9 +364,12 @@ pub trait Store: Send + Sync {
         audit: AuditDraft,
     ) -> Result<(), StoreError>;
 
-    /// Writes usage rows and the time of last use of their credentials, in one transaction. A row
-    /// whose request id is there already is dropped.
-    async fn record_usage(&self, records: &[UsageRecord]) -> Result<(), StoreError>;
+    /// Writes usage rows, the time of last use of their credentials, and the sums of what the platform
+    /// paid, in one transaction. A row whose request id is there already is dropped and adds nothing.
+    /// Answers the sums that changed.
+    async fn record_usage(&self, records: &[UsageRecord]) -> Result<Vec<TenantSums>, StoreError>;
+    /// What the platform has paid for a tenant.
+    async fn spent(&self, tenant: &TenantId, span: Span) -> Result<Spent, StoreError>;
     /// A tenant's usage in a time range, summed.
     async fn usage(
         &self,

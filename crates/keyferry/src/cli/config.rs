@@ -32,14 +32,11 @@ impl Command {
 
 fn check(file: &ConfigFile, json: bool) -> anyhow::Result<()> {
     match config::load(file.config.as_deref()) {
-        Ok(config) if json => {
-            output::json(&serde_json::json!({"valid": true, "without_effect": config.without_effect}));
+        Ok(_) if json => {
+            output::json(&serde_json::json!({"valid": true}));
             Ok(())
         }
-        Ok(config) => {
-            for path in &config.without_effect {
-                output::line(&format!("{path}: has no effect in this version"));
-            }
+        Ok(_) => {
             output::line("The configuration is valid.");
             Ok(())
         }

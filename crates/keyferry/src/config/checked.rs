@@ -1,6 +1,6 @@
 //! From the shape people write to values that hold: the checks that need more than types.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use keyferry_core::{
     admission::Policy,
@@ -11,9 +11,9 @@ use keyferry_core::{
 };
 
 use super::{
-    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Resources, Upstream, catalogue,
+    Bind, Config, ConfigError, Dial, Listener, ListenerTls, Platform, Resources, Upstream, catalogue,
     file::{self, Environment, File, Resource},
-    kms,
+    kms, platform,
 };
 
 /// Checks a configuration as a whole.
@@ -26,7 +26,6 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
     let data_dir = file.data_dir.clone().unwrap_or_else(|| PathBuf::from("keyferry-data"));
     Ok(Config {
         production,
-        without_effect: without_effect(&file),
         listeners: listeners(file.listeners.as_deref())?,
         database: database(file.storage.url.as_deref(), &data_dir)?,
         kms: kms::kms(&file.kms, data_dir.join("master.key"))?,
@@ -45,6 +44,11 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
             session: file.byok.session,
             sealed: file.byok.sealed,
         },
+        platform: Platform {
+            keys: platform::keys(&file)?,
+            prices: platform::prices(&file, &providers)?,
+            hold_ttl: hold_ttl(file.budgets.hold_ttl.0)?,
+        },
         catalogue: catalogue::catalogue(&file, &providers)?,
         providers,
         upstream: upstream(&file.upstream, production)?,
@@ -52,27 +56,18 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
     })
 }
 
+fn hold_ttl(written: Duration) -> Result<Duration, ConfigError> {
+    if !(Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&written) {
+        return Err(ConfigError::at("budgets.hold_ttl", "expected `10s` to `1h`"));
+    }
+    Ok(written)
+}
+
 fn sealed_max_uses(byok: &file::Byok) -> Result<Option<u32>, ConfigError> {
     if !(1..=100).contains(&byok.sealed_max_uses) {
         return Err(ConfigError::at("byok.sealed_max_uses", "expected 1 to 100"));
     }
     Ok(byok.sealed.then_some(byok.sealed_max_uses))
-}
-
-fn without_effect(file: &File) -> Vec<String> {
-    let mut paths = Vec::new();
-    let mut note = |written: bool, path: &str| {
-        if written {
-            paths.push(path.to_owned());
-        }
-    };
-    note(!file.prices.is_empty(), "prices");
-    note(file.budgets.hold_ttl.is_some(), "budgets");
-    for (name, provider) in &file.providers {
-        let written = provider.platform_key.is_some() || provider.platform_key_file.is_some();
-        note(written, &format!("providers.{name}.platform_key"));
-    }
-    paths
 }
 
 fn listeners(written: Option<&[file::Listener]>) -> Result<Vec<Listener>, ConfigError> {

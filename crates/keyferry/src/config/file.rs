@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use keyferry_core::limits::Rate;
+use keyferry_envelope::SecretBytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,7 +30,8 @@ pub struct File {
     pub counters: Counters,
     /// What wraps the stored keys.
     pub kms: Kms,
-    /// USD per million tokens, by `provider/model`. No effect in this version.
+    /// USD per million tokens, by `provider/model`; `provider/*` is the price of all that are not listed. The platform's
+    /// key serves only what has a price.
     pub prices: BTreeMap<String, Price>,
     /// Bring-your-own-key: the switches that hold for every tenant.
     pub byok: Byok,
@@ -40,7 +42,7 @@ pub struct File {
     /// What tenants are entitled to, from least to most. Default: `free`, `pro` and `enterprise`, without limits of
     /// their own.
     pub tiers: Option<Vec<Tier>>,
-    /// Budgets of platform-paid requests. No effect in this version.
+    /// Budgets of requests that the platform pays.
     pub budgets: Budgets,
     /// How often a caller, a tenant, a tenant at one provider, and an address that tests keys may ask.
     pub rate_limits: RateLimits,
@@ -235,9 +237,10 @@ pub struct Provider {
     pub kind: Option<ProviderKind>,
     /// Where it is: `https://host` or `https://host/path`, in canonical form.
     pub base_url: Option<String>,
-    /// The operator's own key. No effect in this version: a tenant's request is never served by it.
+    /// The operator's own key. It serves a tenant's request only where the tenant's `fallback` says so, and within the
+    /// tenant's budget.
     pub platform_key: Option<Concealed>,
-    /// A file with the operator's own key. No effect in this version.
+    /// A file with the operator's own key, which only its owner may read.
     pub platform_key_file: Option<PathBuf>,
 }
 
@@ -249,16 +252,24 @@ pub enum ProviderKind {
     OpenaiCompatible,
 }
 
-/// A text that is read and dropped, and that nothing can print.
+/// A secret, in locked memory; nothing can print it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(from = "String")]
 #[schemars(with = "String")]
-pub struct Concealed(());
+pub struct Concealed(SecretBytes);
+
+impl Concealed {
+    /// What was written.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
 
 impl From<String> for Concealed {
     fn from(mut text: String) -> Self {
+        let secret = SecretBytes::copy_of(text.as_bytes());
         zeroize::Zeroize::zeroize(&mut text);
-        Self(())
+        Self(secret)
     }
 }
 
@@ -308,11 +319,17 @@ pub struct TierRates {
 }
 
 /// Budgets.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budgets {
-    /// How long a hold lives.
-    pub hold_ttl: Option<Span>,
+    /// How long money is held for a request without being renewed: `10s` to `1h`.
+    pub hold_ttl: Span,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { hold_ttl: Span::secs(300) }
+    }
 }
 
 /// Rates.

@@ -9,6 +9,7 @@ mod env;
 pub mod file;
 pub mod kms;
 mod load;
+mod platform;
 mod scalar;
 mod span;
 
@@ -16,10 +17,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use checked::check;
 use keyferry_core::{
-    admission::Policy, mask, model::Catalogue, net::host::ProviderHost, provider::Providers,
+    admission::Policy, mask, model::Catalogue, money::Prices, net::host::ProviderHost, provider::Providers,
 };
 pub use kms::{Kms, MasterSecret, RootConfig};
 pub use load::{load, read_file};
+pub use platform::PlatformKeys;
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, thiserror::Error)]
@@ -56,14 +58,25 @@ pub struct Config {
     pub sealed_max_uses: Option<u32>,
     /// The operator's switches and rates.
     pub policy: Policy,
+    /// The platform's own keys and what they may cost.
+    pub platform: Platform,
     /// Every provider.
     pub providers: Providers,
     /// Tiers, aliases, and the models that are named.
     pub catalogue: Catalogue,
     /// How providers are reached.
     pub upstream: Upstream,
-    /// Sections that are written but have no effect in this version, for a warning at start.
-    pub without_effect: Vec<String>,
+}
+
+/// The platform's side of requests that it pays.
+#[derive(Debug)]
+pub struct Platform {
+    /// Its own keys.
+    pub keys: PlatformKeys,
+    /// What models cost.
+    pub prices: Prices,
+    /// How long money is held for a request without being renewed.
+    pub hold_ttl: Duration,
 }
 
 /// A socket and what it serves.

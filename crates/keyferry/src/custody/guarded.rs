@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use keyferry_core::{
-    breaker::{Breaker, BreakerState, Permit},
+    breaker::{Breaker, BreakerState, Permit, Rules},
     clock::Clock,
     port::root::{Root, RootError},
 };
@@ -37,7 +37,8 @@ struct Circuit {
 impl Guarded {
     /// Guards a root.
     pub fn new(root: Arc<dyn Root>, clock: Arc<dyn Clock>) -> Self {
-        let circuit = Circuit { id: root.id().to_owned(), breaker: Mutex::default(), clock };
+        let circuit =
+            Circuit { id: root.id().to_owned(), breaker: Mutex::new(Breaker::new(Rules::ROOT)), clock };
         circuit.state();
         Self { root, circuit: Arc::new(circuit) }
     }

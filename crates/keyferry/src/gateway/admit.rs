@@ -1,10 +1,15 @@
 //! Admission: the program's part of the decision that `core::admission` makes.
 
 use keyferry_core::{
-    admission::{Admission, Asked, Caller, Conclusion, Denial, decide_on_view},
+    admission::{Admission, Asked, Caller, Conclusion, Denial, Payment, Platform, decide_on_view},
+    budget::Span,
     code::Code,
+    money::Price,
     operation::RequestBody,
     port::counter::{Decision, Plan},
+    record::Accounting,
+    tenant::Tenant,
+    time::Timestamp,
 };
 use keyferry_envelope::SecretBytes;
 
@@ -14,7 +19,10 @@ use super::{
     body::ReadBody,
     candidates::{Candidate, Candidates},
     entitled::Entitlements,
+    fallback::Spare,
+    holds::Held,
     jwt,
+    payment::Quote,
     views::{View, away},
 };
 use crate::http::Problem;
@@ -26,6 +34,16 @@ const ATTEMPTS: usize = 4;
 pub(super) struct Admitted {
     pub(super) admission: Admission,
     pub(super) caller: Caller,
+    /// What it is settled at, and the money held for it, if the platform pays.
+    pub(super) paid: Option<Paid>,
+    /// What the platform could do if the tenant's own key fails.
+    pub(super) spare: Option<Spare>,
+}
+
+/// A request that the platform pays.
+pub(super) struct Paid {
+    pub(super) price: Option<Price>,
+    pub(super) held: Held,
 }
 
 /// The body is another one than the token's `req_hash` says.
@@ -45,6 +63,11 @@ impl Gateway {
         token: &SecretBytes,
         body: &ReadBody,
     ) -> Result<(Admitted, Candidate<'a>), Problem> {
+        let quote =
+            |one: &Candidate<'_>| self.payments.quote(&one.provider.id, passage.operation, one.model, body);
+        let mut spent = None;
+        // One for all attempts: giving back what an earlier one did not get would take away what a later one did.
+        let mut held = None;
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
             let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
@@ -54,10 +77,12 @@ impl Gateway {
                 return Err(hash_mismatch());
             }
             let consumes = passage.operation.body != RequestBody::None;
-            let candidate = candidates.choose(&view.tenant);
+            let payable = |one: &Candidate<'_>| matches!(quote(one).platform, Platform::Priced(_));
+            let candidate = candidates.choose(&view.tenant, payable);
             let provider = &candidate.provider.id;
             let tier = self.entitlements.tier(&view.tenant.tenant);
             let policy = Entitlements::policy(&self.policy, tier);
+            let Quote { platform, price } = quote(&candidate);
             let asked = Asked {
                 provider,
                 model: candidates.asked,
@@ -65,12 +90,35 @@ impl Gateway {
                 tier,
                 consumes,
                 brings: candidate.brings,
+                platform,
             };
             let pending = decide_on_view(&policy, &view.tenant, &caller, asked, now);
-            let plan = pending.plan(&policy, &view.tenant, &caller, provider, now);
+            let payment = Payment {
+                request: passage.id,
+                ttl_ms: self.payments.ttl_ms(),
+                ceiling: tier.budget_micro_usd,
+                spent,
+            };
+            let plan = pending.plan(&policy, &view.tenant, &caller, provider, payment, now);
+            let reserve = plan.take.as_ref().and_then(|take| take.reserve.as_ref());
+            let span = reserve.map(|reserve| reserve.span);
+            if let (Some(reserve), None) = (reserve, &held) {
+                held = Some(self.holds.keep(caller.tenant(), passage.id, reserve.hold.micro_usd));
+            }
             let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;
             match pending.conclude(decision) {
-                Conclusion::Admitted(admission) => return Ok((Admitted { admission, caller }, candidate)),
+                Conclusion::Admitted(admission) => {
+                    // An earlier attempt may have asked for money that this one does not need.
+                    let is_paid = admission.reservation.accounting == Accounting::PlatformBudget;
+                    let paid = held.filter(|_| is_paid).map(|held| Paid { price, held });
+                    let spare = spare(&view.tenant.tenant, payment.ceiling, platform, price, now);
+                    let spare = spare.filter(|_| !is_paid);
+                    return Ok((Admitted { admission, caller, paid, spare }, candidate));
+                }
+                Conclusion::SpentUnknown => {
+                    let span = span.unwrap_or(Span::TOTAL);
+                    spent = Some(self.views.spent(caller.tenant(), span).await?);
+                }
                 Conclusion::Stale => self.views.forget(&view),
                 Conclusion::Denied(denial) => {
                     let mut problem = Problem::new(denial.code(), candidates.tell(&denial));
@@ -121,4 +169,22 @@ impl Gateway {
         }
         Err(Problem::unavailable("The tenant is being changed."))
     }
+}
+
+/// What the platform could do for a tenant whose own key fails, if its operator allows it in any case.
+fn spare(
+    tenant: &Tenant,
+    ceiling: Option<u64>,
+    platform: Platform,
+    price: Option<Price>,
+    now: Timestamp,
+) -> Option<Spare> {
+    let Platform::Priced(micro_usd) = platform else { return None };
+    Some(Spare {
+        failures: tenant.fallback,
+        micro_usd,
+        price,
+        span: Span::of(tenant.budget_period, now),
+        limit: tenant.limit(ceiling),
+    })
 }

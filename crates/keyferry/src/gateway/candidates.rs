@@ -47,11 +47,17 @@ impl<'a> Candidates<'a> {
     }
 
     /// The one that serves (U6, U7): the first that the request brings a key for, else the first that the tenant has
-    /// stored a key for. Where there is no key for any, the first is refused in the name of all.
-    pub(super) fn choose(&self, view: &TenantView) -> Candidate<'a> {
+    /// stored a key for, else the first that the platform could pay. Where there is no key for any, the first is refused in
+    /// the name of all.
+    pub(super) fn choose(
+        &self,
+        view: &TenantView,
+        payable: impl Fn(&Candidate<'a>) -> bool,
+    ) -> Candidate<'a> {
         let brought = self.all().find(|one| one.brings.is_some());
         let held = || self.all().find(|one| view.credential_for(&one.provider.id).is_some());
-        *brought.or_else(held).unwrap_or(&self.first)
+        let paid = || self.all().find(|one| view.tenant.fallback.missing && payable(one));
+        *brought.or_else(held).or_else(paid).unwrap_or(&self.first)
     }
 
     /// What entitlements see of a candidate.

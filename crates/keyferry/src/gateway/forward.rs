@@ -3,27 +3,23 @@
 //! Host and path come from the configuration and the operation table, headers from the allowlist.
 //! The key is handed to the outbound client as a handle; it is in no header map.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts, response};
+use http::{HeaderMap, HeaderValue, Response, header, request::Parts, response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use keyferry_core::{
-    code::Code,
-    headers::{MAX_VALUE, passes_down, passes_up},
-    mask,
-    meter::Meter,
-    record::Outcome,
-};
-use keyferry_envelope::ApiKey;
+use keyferry_core::{code::Code, fallback::Failure, meter::Meter, record::Outcome};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     Gateway, Passage,
     body::ReadBody,
+    fallback::{Next, Spare, Tries},
+    heads::{acceptable, content_type, headers_down, headers_up, receipt},
     path::Target,
     pieces::Pieces,
+    provider_error::{ProviderError, pass_error},
     record::{WRITE_PATIENCE, Written},
     relay::{Flow, Mode, Relay, StreamEnd},
     room::Held,
@@ -40,20 +36,22 @@ use crate::{
 const MAX_ERROR: usize = 256 * 1024;
 
 impl Gateway {
-    /// Calls the provider and makes the answer.
+    /// Calls the provider and makes the answer; again, where another try is allowed.
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that a request consists of by now")]
     pub(super) async fn forward(
         self: &Arc<Self>,
         passage: Passage<'_>,
         target: Target<'_>,
         parts: Parts,
         body: ReadBody,
-        key: PlacedKey,
-        settlement: Settlement,
+        mut key: PlacedKey,
+        mut settlement: Settlement,
+        spare: Option<Spare>,
     ) -> Response<AnswerBody> {
-        let receipt = receipt(&settlement);
         let (body, _held) = body.into_forward();
         let deadline = Instant::now() + self.upstream.limits.total_timeout;
-        let call = Call {
+        let mut tries = Tries::new(spare, deadline);
+        let mut call = Call {
             lane: Lane {
                 host: passage.provider.host().clone(),
                 purpose: Purpose::Provider(passage.provider.id.clone()),
@@ -66,34 +64,90 @@ impl Gateway {
             deadline,
             key: Some((key.slot, Arc::clone(&key.key))),
         };
-        let mut answer = match self.upstream.send(call).await {
-            Ok(answer) => self.take_answer(&passage, answer, &key.key, settlement, deadline).await,
+        loop {
+            let again = if tries.may_go_on() { call.again() } else { None };
+            let failed = match self.exchange(&passage, call).await {
+                Ok(Answered::Good(head, body)) => {
+                    let receipt = receipt(&settlement);
+                    let mut answer = self.take_answer(&passage, head, body, settlement, deadline).await;
+                    answer.headers_mut().extend(receipt);
+                    return answer;
+                }
+                Ok(Answered::Error(error)) => Failed::Answered(error),
+                Err(failed) => failed,
+            };
+            let none = HeaderMap::new();
+            let (failure, headers) = match &failed {
+                Failed::Answered(error) => (error.failure(passage.provider.dialect), &error.head.headers),
+                Failed::Unreached(_) => (Some(Failure::ServerError), &none),
+                Failed::Broken(_) => (None, &none),
+            };
+            let next = match again {
+                Some(again) => {
+                    let next = self.next_try(&passage, &mut settlement, &mut tries, failure, headers).await;
+                    next.map(|next| (again, next))
+                }
+                None => None,
+            };
+            let Some((again, next)) = next else {
+                let receipt = receipt(&settlement);
+                let mut answer = match failed {
+                    Failed::Answered(error) => pass_error(*error, &key.key, settlement).await,
+                    Failed::Unreached(problem) | Failed::Broken(problem) => {
+                        failed_with(&passage, settlement, &problem).await
+                    }
+                };
+                answer.headers_mut().extend(receipt);
+                return answer;
+            };
+            if let Next::Platform(platform) = next {
+                key = platform;
+            }
+            call = Call { key: Some((key.slot, Arc::clone(&key.key))), ..again };
+        }
+    }
+
+    /// One call, up to where its answer can be judged.
+    async fn exchange(self: &Arc<Self>, passage: &Passage<'_>, call: Call) -> Result<Answered, Failed> {
+        let deadline = call.deadline;
+        let under_way = self.circuits.ask(passage.provider).map_err(Failed::Broken)?;
+        let answer = match self.upstream.send(call).await {
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(event = "upstream_failed", request_id = %passage.id, provider = %passage.provider.id,
                     error = %error, cause = std::error::Error::source(&error).map(ToString::to_string));
-                failed(&passage, settlement, &upstream_problem(&error)).await
+                under_way.failed(&error);
+                let problem = upstream_problem(&error);
+                return Err(if error.is_unreached() {
+                    Failed::Unreached(problem)
+                } else {
+                    Failed::Broken(problem)
+                });
             }
         };
-        answer.headers_mut().extend(receipt);
-        answer
+        under_way.answered(answer.status().as_u16());
+        let (head, mut body) = answer.into_parts();
+        acceptable(&head).map_err(Failed::Broken)?;
+        if head.status.as_u16() < 400 {
+            return Ok(Answered::Good(head, body));
+        }
+        metrics::provider_error(passage.provider.id.as_str(), head.status.as_u16());
+        tracing::info!(event = "provider_error", request_id = %passage.id, provider = %passage.provider.id,
+            status = head.status.as_u16());
+        let collected = self.collect(&mut body, MAX_ERROR, TooLong::Cut, deadline).await;
+        let (pieces, held) = collected.map_err(Failed::Broken)?;
+        Ok(Answered::Error(Box::new(ProviderError { head, bytes: whole(pieces), body, _held: held })))
     }
 
     async fn take_answer(
         &self,
         passage: &Passage<'_>,
-        answer: Response<UpstreamBody>,
-        key: &ApiKey,
+        head: response::Parts,
+        body: UpstreamBody,
         mut settlement: Settlement,
         deadline: Instant,
     ) -> Response<AnswerBody> {
-        let (head, body) = answer.into_parts();
-        if let Err(problem) = acceptable(&head) {
-            return failed(passage, settlement, &problem).await;
-        }
         settlement.answered(head.status.as_u16());
-        if head.status.as_u16() >= 400 {
-            return self.provider_error(passage, head, body, key, settlement, deadline).await;
-        }
         let kind = content_type(&head.headers);
         if kind == "text/event-stream" {
             return self.stream(passage, head, body, settlement, deadline);
@@ -103,51 +157,6 @@ impl Gateway {
             return self.whole(passage, head, body, settlement, deadline).await;
         }
         self.binary(passage, head, body, settlement, deadline).await
-    }
-
-    /// The provider's own error: its status and body, with anything that looks like a key masked.
-    async fn provider_error(
-        &self,
-        passage: &Passage<'_>,
-        head: response::Parts,
-        mut body: UpstreamBody,
-        key: &ApiKey,
-        settlement: Settlement,
-        deadline: Instant,
-    ) -> Response<AnswerBody> {
-        metrics::provider_error(passage.provider.id.as_str(), head.status.as_u16());
-        tracing::info!(event = "provider_error", request_id = %passage.id, provider = %passage.provider.id,
-            status = head.status.as_u16());
-        match self.collect(&mut body, MAX_ERROR, TooLong::Cut, deadline).await {
-            Ok((pieces, _held)) => {
-                let bytes = whole(pieces);
-                // A refusal of the key is where providers quote it, in spellings that nobody foresees.
-                let mut quotes = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-                let mut masked = |text: &[u8]| match mask::scrub(text, Some(key.expose())) {
-                    Cow::Borrowed(_) => None,
-                    Cow::Owned(masked) => {
-                        quotes = true;
-                        Some(masked)
-                    }
-                };
-                let bytes = masked(&bytes).map_or(bytes, Bytes::from);
-                let mut headers = head.headers;
-                for value in headers.values_mut() {
-                    if let Some(masked) = masked(value.as_bytes()) {
-                        *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static(""));
-                    }
-                }
-                if !quotes {
-                    body.keep();
-                }
-                written(settlement.end(Outcome::ProviderError)).await;
-                let mut answer = Response::new(AnswerBody::Full(bytes));
-                *answer.status_mut() = head.status;
-                *answer.headers_mut() = headers_down(&headers);
-                answer
-            }
-            Err(problem) => failed(passage, settlement, &problem).await,
-        }
     }
 
     /// An answer that is read whole before the first byte of it goes out: so a wrong one can still
@@ -162,11 +171,11 @@ impl Gateway {
     ) -> Response<AnswerBody> {
         let limit = self.upstream.limits.max_response_bytes;
         if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
-            return failed(passage, settlement, &too_large(limit)).await;
+            return failed_with(passage, settlement, &too_large(limit)).await;
         }
         let (pieces, held) = match self.collect(&mut body, limit, TooLong::Refused, deadline).await {
             Ok(collected) => collected,
-            Err(problem) => return failed(passage, settlement, &problem).await,
+            Err(problem) => return failed_with(passage, settlement, &problem).await,
         };
         let mut outcome = Outcome::Ok;
         if passage.operation.metered {
@@ -223,7 +232,7 @@ impl Gateway {
             _ => self.upstream.limits.max_response_bytes,
         };
         if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
-            return failed(passage, settlement, &too_large(limit)).await;
+            return failed_with(passage, settlement, &too_large(limit)).await;
         }
         let flow =
             Flow::new(Mode::bytes(limit), body, settlement, self.upstream.limits.idle_timeout, deadline);
@@ -271,6 +280,24 @@ impl Gateway {
     }
 }
 
+/// What a provider answered.
+enum Answered {
+    /// What was asked for.
+    Good(response::Parts, UpstreamBody),
+    /// An error of its own.
+    Error(Box<ProviderError>),
+}
+
+/// Why there is nothing good to pass on.
+enum Failed {
+    /// The provider answered with an error of its own.
+    Answered(Box<ProviderError>),
+    /// It was not reached: nothing of the request has left.
+    Unreached(Problem),
+    /// Anything else. It may have worked on the request.
+    Broken(Problem),
+}
+
 /// What becomes of a body that is longer than its limit.
 #[derive(Clone, Copy)]
 enum TooLong {
@@ -280,44 +307,11 @@ enum TooLong {
     Cut,
 }
 
-/// A header that is too long to pass is refused: leaving it out would change what is asked.
-pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
-    let long =
-        |(name, value): (&HeaderName, &HeaderValue)| passes_up(name.as_str()) && value.len() > MAX_VALUE;
-    if headers.iter().any(long) {
-        let message = format!("A header that goes to the provider is longer than {MAX_VALUE} bytes.");
-        return Err(Problem::new(Code::InvalidRequest, message));
-    }
-    Ok(())
-}
-
 fn whole(mut pieces: Vec<Bytes>) -> Bytes {
     match pieces.len() {
         1 => pieces.swap_remove(0),
         _ => pieces.concat().into(),
     }
-}
-
-/// What must hold for any answer before anything of it is passed on.
-fn acceptable(head: &response::Parts) -> Result<(), Problem> {
-    let status = head.status;
-    if status.is_redirection() {
-        return Err(Problem::new(
-            Code::RedirectRejected,
-            "The provider redirected the request. Redirects are not followed: the key would go along.",
-        ));
-    }
-    if status.is_informational() {
-        return Err(Problem::new(Code::UpstreamError, "The provider wanted to switch protocols."));
-    }
-    let identity = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !head.headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
-        return Err(Problem::new(
-            Code::UpstreamError,
-            "The provider compressed its answer without being asked to.",
-        ));
-    }
-    Ok(())
 }
 
 fn too_large(limit: usize) -> Problem {
@@ -329,7 +323,7 @@ fn upstream_problem(error: &UpstreamError) -> Problem {
 }
 
 /// Ends a request that was admitted and has no answer of the provider's to pass on.
-async fn failed(
+async fn failed_with(
     passage: &Passage<'_>,
     mut settlement: Settlement,
     problem: &Problem,
@@ -342,58 +336,8 @@ async fn failed(
 }
 
 /// Waits until a row is in the store, but not for ever.
-async fn written(row: Option<Written>) {
+pub(super) async fn written(row: Option<Written>) {
     if let Some(row) = row {
         let _ = timeout(WRITE_PATIENCE, row).await;
     }
-}
-
-/// Which key served, and who pays.
-fn receipt(settlement: &Settlement) -> HeaderMap {
-    let record = settlement.record();
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.insert("x-keyferry-credential", HeaderValue::from_static(record.credential.as_str()));
-    if let Some(Ok(id)) = record.credential_id.as_ref().map(|id| HeaderValue::from_str(id.as_str())) {
-        headers.insert("x-keyferry-credential-id", id);
-    }
-    headers.insert("x-keyferry-accounting", HeaderValue::from_static(record.accounting.as_str()));
-    let timing = format!("kf;dur={:.3}", settlement.overhead.as_secs_f64() * 1000.0);
-    if let Ok(value) = HeaderValue::from_str(&timing) {
-        headers.insert("server-timing", value);
-    }
-    headers
-}
-
-fn headers_up(from: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(from.len() + 2);
-    for (name, value) in from {
-        if passes_up(name.as_str()) {
-            headers.append(name.clone(), own(value));
-        }
-    }
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers
-}
-
-fn headers_down(from: &HeaderMap) -> HeaderMap {
-    let pass =
-        |name: &HeaderName, value: &HeaderValue| passes_down(name.as_str()) && value.len() <= MAX_VALUE;
-    from.iter()
-        .filter(|(name, value)| pass(name, value))
-        .map(|(name, value)| (name.clone(), own(value)))
-        .collect()
-}
-
-/// A copy that stands alone. A value as it was read is a piece of the buffer of its connection, and keeps
-/// that whole buffer, with every key in it, for as long as anybody remembers the value: the header
-/// table of HTTP/2 does until its connection ends.
-fn own(value: &HeaderValue) -> HeaderValue {
-    let copy = HeaderValue::from_bytes(value.as_bytes());
-    copy.unwrap_or_else(|_| unreachable!("it was a header's value before"))
-}
-
-/// The media type without its parameters, in lower case.
-fn content_type(headers: &HeaderMap) -> String {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -13,10 +13,14 @@ mod authenticate;
 mod body;
 mod bring;
 mod candidates;
+mod circuits;
 mod entitled;
+mod fallback;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod heads;
+mod holds;
 #[cfg(test)]
 mod jose_tests;
 mod jwk;
@@ -25,7 +29,9 @@ mod jws;
 mod jwt;
 mod keytest;
 mod path;
+mod payment;
 mod pieces;
+mod provider_error;
 mod record;
 mod relay;
 mod roca;
@@ -40,6 +46,7 @@ mod views;
 
 use std::{sync::Arc, time::Instant};
 
+pub use holds::Holds;
 use http::Response;
 pub use jwk::KeySet;
 use keyferry_core::{
@@ -47,6 +54,7 @@ use keyferry_core::{
     clock::Clock,
     code::Code,
     dialect::Dialect,
+    fallback::Failure,
     id::RequestId,
     model::Catalogue,
     port::{counter::Counters, store::Store},
@@ -57,6 +65,7 @@ use keyferry_core::{
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
 pub use keytest::{KeyTest, TestedKey};
+pub use payment::Payments;
 pub use pieces::Pieces;
 pub use record::Recorder;
 pub use relay::Relay;
@@ -65,6 +74,7 @@ use self::{
     admit::Admitted,
     authenticate::{Authenticated, Authenticator},
     candidates::Candidates,
+    circuits::Circuits,
     entitled::Entitlements,
     record::Permit,
     settle::Settlement,
@@ -93,6 +103,9 @@ pub struct Gateway {
     unsealing: Option<Unsealing>,
     upstream: Arc<UpstreamClient>,
     recorder: Recorder,
+    payments: Payments,
+    holds: Holds,
+    circuits: Circuits,
     bodies: room::Room,
     stalls: stalls::Stalls,
 }
@@ -111,6 +124,8 @@ pub struct Parts {
     pub unsealing: Option<Unsealing>,
     pub upstream: Arc<UpstreamClient>,
     pub recorder: Recorder,
+    pub payments: Payments,
+    pub holds: Holds,
     /// When earlier uses of token ids were forgotten, if they were.
     pub replay_memory_lost_at: Option<Timestamp>,
 }
@@ -134,6 +149,7 @@ impl Gateway {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Self> {
         let jwks = jwks::KeySets::new(Arc::clone(&parts.upstream));
+        let circuits = Circuits::new(&parts.providers, Arc::clone(&parts.clock));
         Arc::new(Self {
             views: Views::new(parts.store, Arc::clone(&parts.counters)),
             authenticator: Authenticator::new(Arc::clone(&parts.clock), jwks, parts.replay_memory_lost_at),
@@ -147,6 +163,9 @@ impl Gateway {
             unsealing: parts.unsealing,
             upstream: parts.upstream,
             recorder: parts.recorder,
+            payments: parts.payments,
+            holds: parts.holds,
+            circuits,
             bodies: room::Room::default(),
             stalls: stalls::Stalls::default(),
         })
@@ -221,7 +240,7 @@ impl Gateway {
         let Authenticated { caller, view } =
             self.authenticator.authenticate(&self.views, &offered.token).await?;
         self.refuse_where_it_is_off(&caller, &view).await?;
-        forward::check_headers(&parts.headers)?;
+        heads::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
         // Before the body: a long upload must not make a sealed key stale.
         let presented = self.open(offered, provider, &caller).await?;
@@ -249,8 +268,13 @@ impl Gateway {
         permit: Permit,
     ) -> Result<Response<AnswerBody>, Problem> {
         let Outbound { target, parts, body } = outbound;
-        let mut settlement = Settlement::new(&passage, &admitted, model, &body, self.clock.now(), permit);
-        let key = match self.unseal(&passage, presented, &admitted.admission.key).await {
+        let mut admitted = admitted;
+        let (choice, spare) = (admitted.admission.key.clone(), admitted.spare.take());
+        let mut settlement = Settlement::new(&passage, admitted, model, &body, self.clock.now(), permit);
+        if matches!(choice, KeyChoice::Platform) {
+            fallback::tell(&passage, &settlement, Failure::Missing);
+        }
+        let key = match self.unseal(&passage, presented, &choice).await {
             Ok(key) => key,
             Err(problem) => {
                 settlement.answered(problem.status().as_u16());
@@ -258,7 +282,7 @@ impl Gateway {
                 return Err(problem);
             }
         };
-        Ok(self.forward(passage, target, parts, body, key, settlement).await)
+        Ok(self.forward(passage, target, parts, body, key, settlement, spare).await)
     }
 
     /// The one step that turns an admission into a key.
@@ -272,6 +296,12 @@ impl Gateway {
             KeyChoice::Brought(_) => presented.key.map(|(_, key)| key).ok_or_else(|| {
                 Problem::new(Code::KeyNotFound, "The request brought no key for this provider.")
             }),
+            KeyChoice::Platform => {
+                let key = self.payments.key(&passage.provider.id).ok_or_else(|| {
+                    Problem::new(Code::KeyNotFound, "The platform has no key for this provider.")
+                })?;
+                Ok(slots::PlacedKey { slot: passage.provider.auth_slot(), key: Arc::clone(key) })
+            }
             KeyChoice::Held(credential) => match self.unsealer.open(credential, passage.provider).await {
                 Ok(key) => Ok(slots::PlacedKey { slot: passage.provider.auth_slot(), key: Arc::new(key) }),
                 Err(error) => {

@@ -6,12 +6,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keyferry_core::{port::store::Store, record::UsageRecord};
+use keyferry_core::{
+    port::{
+        counter::Settled,
+        store::{Store, TenantSums},
+    },
+    record::{Accounting, UsageRecord},
+};
 use tokio::sync::{
     mpsc::{self, OwnedPermit},
     oneshot,
 };
 
+use super::holds::Holds;
 use crate::{http::Problem, telemetry::metrics};
 
 /// Rows that may wait for the store.
@@ -37,9 +44,9 @@ pub(super) type Written = oneshot::Receiver<()>;
 
 impl Recorder {
     /// Starts to write rows; the handle ends when every recorder and permit is gone and all is written.
-    pub fn start(store: Arc<dyn Store>) -> (Self, tokio::task::JoinHandle<()>) {
+    pub fn start(store: Arc<dyn Store>, holds: Holds) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(ROOM);
-        (Self(sender), tokio::spawn(write(store, receiver)))
+        (Self(sender), tokio::spawn(write(store, holds, receiver)))
     }
 
     /// Room for one row, or the store has been away for too long.
@@ -62,21 +69,38 @@ impl Permit {
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>) {
+async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let (records, done): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let mut pause = Duration::from_millis(50);
-        while let Err(error) = store.record_usage(&records).await {
-            tracing::error!(event = "usage_not_written", %error, rows = records.len() + waiting.len());
-            metrics::usage_waiting(records.len() + waiting.len());
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
-        }
+        let sums = loop {
+            match store.record_usage(&records).await {
+                Ok(sums) => break sums,
+                Err(error) => {
+                    tracing::error!(event = "usage_not_written", %error, rows = records.len() + waiting.len());
+                    metrics::usage_waiting(records.len() + waiting.len());
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+            }
+        };
         metrics::usage_waiting(waiting.len());
         for done in done {
             // Nobody waits when the client went away.
             let _ = done.send(());
         }
+        holds.settled(&settled(&records, &sums)).await;
     }
+}
+
+/// What is to be told of rows that the platform pays.
+fn settled<'a>(records: &'a [UsageRecord], sums: &'a [TenantSums]) -> Vec<Settled<'a>> {
+    let paid = records.iter().filter(|record| record.accounting == Accounting::PlatformBudget);
+    let settle = |record: &'a UsageRecord| {
+        let of_tenant = sums.iter().find(|sums| sums.tenant == record.tenant);
+        let spent = of_tenant.map_or(&[][..], |sums| &sums.spent);
+        Settled { tenant: &record.tenant, id: &record.request_id, spent }
+    };
+    paid.map(settle).collect()
 }

@@ -9,14 +9,14 @@ use keyferry_core::{
     admission::KeyChoice,
     mask,
     meter::Metered,
-    record::{Outcome, UsageRecord},
+    record::{Accounting, KeyMode, Outcome, UsageRecord},
     time::Timestamp,
     usage::{TokenUsage, UsageSource, estimate_tokens},
 };
 
 use super::{
     Passage,
-    admit::Admitted,
+    admit::{Admitted, Paid},
     body::ReadBody,
     record::{Permit, Written},
 };
@@ -25,6 +25,8 @@ use super::{
 pub(super) struct Settlement {
     record: UsageRecord,
     permit: Option<Permit>,
+    /// Of a request that the platform pays.
+    paid: Option<Paid>,
     admitted: Instant,
     request_bytes: usize,
     pub(super) overhead: Duration,
@@ -33,7 +35,7 @@ pub(super) struct Settlement {
 impl Settlement {
     pub(super) fn new(
         passage: &Passage<'_>,
-        admitted: &Admitted,
+        admitted: Admitted,
         model: Option<&str>,
         body: &ReadBody,
         now: Timestamp,
@@ -41,7 +43,7 @@ impl Settlement {
     ) -> Self {
         let credential_id = match &admitted.admission.key {
             KeyChoice::Held(credential) => Some(credential.summary.id.clone()),
-            KeyChoice::Brought(_) => None,
+            KeyChoice::Brought(_) | KeyChoice::Platform => None,
         };
         let overhead = passage.started.elapsed().saturating_sub(body.waited);
         Self {
@@ -60,10 +62,12 @@ impl Settlement {
                 outcome: Outcome::Cancelled,
                 usage: TokenUsage::default(),
                 usage_source: UsageSource::None,
+                cost_micro_usd: 0,
                 latency_ms: 0,
                 overhead_us: u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
             },
             permit: Some(permit),
+            paid: admitted.paid,
             admitted: Instant::now(),
             request_bytes: body.whole().map_or(0, <[u8]>::len),
             overhead,
@@ -73,6 +77,14 @@ impl Settlement {
     /// What is known of the request so far.
     pub(super) fn record(&self) -> &UsageRecord {
         &self.record
+    }
+
+    /// From here on the platform pays.
+    pub(super) fn paid_by_platform(&mut self, paid: Paid) {
+        self.record.credential = KeyMode::Platform;
+        self.record.credential_id = None;
+        self.record.accounting = Accounting::PlatformBudget;
+        self.paid = Some(paid);
     }
 
     /// The status that goes to the client.
@@ -100,6 +112,10 @@ impl Settlement {
 
     fn write(&mut self) -> Option<Written> {
         let permit = self.permit.take()?;
+        if let Some(Paid { price, held }) = self.paid.take() {
+            self.record.cost_micro_usd = price.map_or(0, |price| price.cost(self.record.usage));
+            held.hand_over();
+        }
         self.record.latency_ms = u64::try_from(self.admitted.elapsed().as_millis()).unwrap_or(u64::MAX);
         let record = &self.record;
         tracing::info!(event = "request_served", request_id = %record.request_id, tenant = %record.tenant,

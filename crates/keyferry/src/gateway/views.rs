@@ -13,6 +13,7 @@ use std::{
 
 use keyferry_core::{
     admission::TenantView,
+    budget::{Span, Spent},
     id::{TenantId, TokenId},
     issuer::Issuer,
     port::{
@@ -153,6 +154,11 @@ impl Views {
         }
         self.forget(&view);
         self.of_tenant(id).await
+    }
+
+    /// What the store says is spent of a tenant's budget.
+    pub(super) async fn spent(&self, tenant: &TenantId, span: Span) -> Result<Spent, Problem> {
+        self.store.spent(tenant, span).await.map_err(|error| away(&error))
     }
 
     /// Forgets a view that turned out to be old.

@@ -26,6 +26,8 @@ const EGRESS_DENIED: &str = "keyferry_egress_denied_total";
 const USAGE_WAITING: &str = "keyferry_usage_rows_waiting";
 const KMS_CALLS: &str = "keyferry_kms_calls_total";
 const KMS_STATE: &str = "keyferry_kms_circuit_state";
+const PROVIDER_STATE: &str = "keyferry_provider_circuit_state";
+const FALLBACK: &str = "byok_fallback_to_server_key_total";
 const SECRETMEM: &str = "keyferry_secretmem";
 const SECRETMEM_OVERFLOWED: &str = "keyferry_secretmem_overflowed_total";
 
@@ -66,11 +68,21 @@ fn describe() {
         KMS_STATE,
         "Circuit of a root, by root: 0 closed, 1 some calls failed, 2 probing, 3 open."
     );
+    describe_gauge!(
+        PROVIDER_STATE,
+        "Circuit of a provider, by provider: 0 closed, 1 some calls failed, 2 probing, 3 open."
+    );
+    describe_counter!(
+        FALLBACK,
+        "Requests that the platform's key served in the place of a tenant's, by provider and reason."
+    );
     describe_gauge!(SECRETMEM, Unit::Bytes, "Memory locked for secrets, by the kind that is in use.");
     describe_counter!(SECRETMEM_OVERFLOWED, "Secrets for which no locked memory was left.");
     for provider in ["openai", "anthropic", "gemini"] {
         counter!(KEY_STORED, "provider" => provider).absolute(0);
         counter!(PROVIDER_API_ERROR, "provider" => provider, "status" => "500").absolute(0);
+        counter!(FALLBACK, "provider" => provider, "reason" => "missing").absolute(0);
+        gauge!(PROVIDER_STATE, "provider" => provider).set(0.0);
         for status in ["ok", "invalid"] {
             counter!(KEY_TESTED, "provider" => provider, "status" => status).absolute(0);
         }
@@ -103,6 +115,16 @@ pub fn key_tested(provider: &str, status: &'static str, usable: bool) {
 pub fn provider_error(provider: &str, status: u16) {
     counter!(PROVIDER_API_ERROR, "provider" => provider.to_owned(), "status" => status.to_string())
         .increment(1);
+}
+
+/// The platform's key serves in the place of a tenant's.
+pub fn fallback(provider: &str, reason: &'static str) {
+    counter!(FALLBACK, "provider" => provider.to_owned(), "reason" => reason).increment(1);
+}
+
+/// The circuit of a provider is in this state.
+pub fn provider_state(provider: &str, state: BreakerState) {
+    gauge!(PROVIDER_STATE, "provider" => provider.to_owned()).set(number(state));
 }
 
 /// A request was not let through.
@@ -177,13 +199,16 @@ pub fn kms_called(root: &str, operation: &'static str, outcome: &'static str) {
 
 /// The circuit of a root is in this state.
 pub fn kms_state(root: &str, state: BreakerState) {
-    let value = match state {
+    gauge!(KMS_STATE, "root" => root.to_owned()).set(number(state));
+}
+
+fn number(state: BreakerState) -> f64 {
+    match state {
         BreakerState::Closed => 0.0,
         BreakerState::Degraded => 1.0,
         BreakerState::Probing => 2.0,
         BreakerState::Open => 3.0,
-    };
-    gauge!(KMS_STATE, "root" => root.to_owned()).set(value);
+    }
 }
 
 /// So many usage rows wait for the store.

@@ -52,6 +52,11 @@ impl From<hyper::Error> for UpstreamError {
 }
 
 impl UpstreamError {
+    /// Whether the provider was not reached, so that nothing of the request has left.
+    pub const fn is_unreached(&self) -> bool {
+        matches!(self, Self::Dns | Self::Connect(_) | Self::Tls(_))
+    }
+
     /// The code on the wire.
     pub fn code(&self) -> Code {
         match self {

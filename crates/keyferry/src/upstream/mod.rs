@@ -61,6 +61,26 @@ pub struct Call {
     pub key: Option<(AuthSlot, Arc<ApiKey>)>,
 }
 
+impl Call {
+    /// The same once more, without a key; `None` if what it carries can be sent only once.
+    pub fn again(&self) -> Option<Self> {
+        let body = match &self.body {
+            ForwardBody::Empty => ForwardBody::Empty,
+            ForwardBody::Full(bytes) => ForwardBody::Full(bytes.clone()),
+            ForwardBody::Upload { .. } => return None,
+        };
+        Some(Self {
+            lane: self.lane.clone(),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            body,
+            deadline: self.deadline,
+            key: None,
+        })
+    }
+}
+
 /// The client.
 pub struct UpstreamClient {
     dialer: Dialer,

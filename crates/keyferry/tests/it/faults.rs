@@ -104,7 +104,10 @@ async fn garbage_is_an_upstream_error() {
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n".to_owned(),
         format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "x".repeat(1_000_000)),
     ];
-    let answers = garbage.clone().map(|text| Answer::raw(text).then_close());
+    // With good ones between them: five failures in a row would leave the provider alone.
+    let good = || Answer::json(200, &json!({}));
+    let answers: Vec<Answer> =
+        garbage.iter().flat_map(|text| [Answer::raw(text).then_close(), good()]).collect();
     let provider = Provider::answering(answers).await;
     let gateway = impatient(&provider).await;
     let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
@@ -112,6 +115,7 @@ async fn garbage_is_an_upstream_error() {
         let reply = gateway.chat(&tenant.caller_token).await;
         let shown = &text[..text.len().min(60)];
         assert_eq!((reply.status(), reply.code().as_str()), (502, "BYOK_UPSTREAM_ERROR"), "{shown:?}");
+        gateway.chat(&tenant.caller_token).await.expect(200);
     }
 }
 

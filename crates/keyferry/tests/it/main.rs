@@ -2,6 +2,7 @@
 
 mod admission;
 mod audit;
+mod budget;
 mod canary;
 mod checklist;
 mod cli;
@@ -9,6 +10,7 @@ mod config;
 mod custody;
 mod dns;
 mod errors;
+mod fallback;
 mod faults;
 mod harden;
 mod harness;

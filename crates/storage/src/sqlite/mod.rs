@@ -5,6 +5,7 @@
 //! rows over a crash of the process; `secure_delete` overwrites destroyed keys in the file.
 
 mod audit;
+mod budget;
 mod credential;
 mod issuer;
 mod rows;
@@ -28,12 +29,13 @@ use std::{
 use async_trait::async_trait;
 use keyferry_core::{
     audit::{AuditChain, AuditDraft, AuditHead, AuditRow},
+    budget::{Span, Spent},
     credential::{CredentialSummary, MovedVersion, SealedCredential, TestResult, VersionToMove},
     id::{CredentialId, IssuerId, TenantId, TokenId},
     issuer::Issuer,
     port::store::{
-        AuditFilter, GroupBy, NewVersion, Page, PageRequest, Store, StoreError, StoredToken, UsageGroup,
-        UsageRow,
+        AuditFilter, GroupBy, NewVersion, Page, PageRequest, Store, StoreError, StoredToken, TenantSums,
+        UsageGroup, UsageRow,
     },
     record::UsageRecord,
     sealing::{SealClaim, SealUse, StoredSealingKey},
@@ -158,15 +160,16 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 fn migrator() -> Migrator {
-    let init = Migration::new(
-        1,
-        Cow::Borrowed("init"),
-        MigrationType::Simple,
-        sqlx::SqlStr::from_static(include_str!("../../migrations/sqlite/0001_init.sql")),
-        false,
-    );
+    let step = |number, name: &'static str, sql| {
+        let sql = sqlx::SqlStr::from_static(sql);
+        Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+    };
+    let steps = vec![
+        step(1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
+        step(3, "budgets", include_str!("../../migrations/sqlite/0003_budgets.sql")),
+    ];
     // A newer release may have added steps: its database still serves this one.
-    Migrator { migrations: Cow::Owned(vec![init]), ignore_missing: true, ..Migrator::DEFAULT }
+    Migrator { migrations: Cow::Owned(steps), ignore_missing: true, ..Migrator::DEFAULT }
 }
 
 fn away(error: sqlx::Error) -> StoreError {
@@ -426,7 +429,10 @@ impl Store for SqliteStore {
         self.issuer_delete(tenant, id, audit).await
     }
 
-    async fn record_usage(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
+    async fn spent(&self, tenant: &TenantId, span: Span) -> Result<Spent, StoreError> {
+        self.budget_spent(tenant, span).await
+    }
+    async fn record_usage(&self, records: &[UsageRecord]) -> Result<Vec<TenantSums>, StoreError> {
         self.usage_record(records).await
     }
     async fn usage(

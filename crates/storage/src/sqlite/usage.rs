@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use keyferry_core::{
     id::{CredentialId, TenantId},
-    port::store::{GroupBy, Page, PageRequest, StoreError, UsageGroup, UsageRow, UsageSum},
+    port::store::{GroupBy, Page, PageRequest, StoreError, TenantSums, UsageGroup, UsageRow, UsageSum},
     record::UsageRecord,
     time::Timestamp,
 };
@@ -12,15 +12,16 @@ use sqlx::{AssertSqlSafe, sqlite::SqliteRow};
 
 use super::{
     SqliteStore, away,
+    budget::Paid,
     rows::{Reader, cursor, paged},
 };
 
 impl SqliteStore {
-    pub(super) async fn usage_record(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
+    pub(super) async fn usage_record(&self, records: &[UsageRecord]) -> Result<Vec<TenantSums>, StoreError> {
         let mut tx = self.write().await?;
-        let mut last_used = HashMap::new();
+        let (mut last_used, mut paid) = (HashMap::new(), Paid::default());
         for record in records {
-            sqlx::query(
+            let written = sqlx::query(
                 "INSERT INTO usage (request_id, at, tenant_id, caller, provider, model, operation,
                  credential, credential_id, accounting, status, outcome, error, input_tokens,
                  cached_input_tokens, output_tokens, cost_micro_usd, usage_source, latency_ms,
@@ -43,13 +44,16 @@ impl SqliteStore {
             .bind(record.usage.input as i64)
             .bind(record.usage.cached_input as i64)
             .bind(record.usage.output as i64)
-            .bind(0_i64)
+            .bind(i64::try_from(record.cost_micro_usd).unwrap_or(i64::MAX))
             .bind(record.usage_source.as_str())
             .bind(record.latency_ms as i64)
             .bind(record.overhead_us as i64)
             .execute(&mut *tx)
             .await
             .map_err(away)?;
+            if written.rows_affected() == 1 {
+                paid.add(record);
+            }
             if let Some(id) = &record.credential_id {
                 last_used.insert(id, record.at);
             }
@@ -62,7 +66,9 @@ impl SqliteStore {
                 .await
                 .map_err(away)?;
         }
-        tx.commit().await.map_err(away)
+        let sums = paid.write(&mut tx).await?;
+        tx.commit().await.map_err(away)?;
+        Ok(sums)
     }
 
     pub(super) async fn usage_sums(

@@ -59,6 +59,7 @@ against_store!(
     tokens::a_token_lives_from_issue_to_revocation,
     issuers::an_issuer_comes_and_goes,
     usage::rows_are_summed_and_listed,
+    usage::what_the_platform_paid_is_summed_once,
     audit::every_change_is_in_the_chain,
 );
 

@@ -1,4 +1,5 @@
 use keyferry_core::{
+    budget::{Span, Spent},
     id::CredentialId,
     port::store::{GroupBy, PageRequest, Store},
     record::{Accounting, KeyMode, Outcome, UsageRecord},
@@ -22,6 +23,7 @@ fn record(id: &str, provider: &str, minute: i64, outcome: Outcome) -> UsageRecor
         status: 200,
         outcome,
         usage: TokenUsage { input: 10, cached_input: 4, output: 3 },
+        cost_micro_usd: 0,
         usage_source: if minute == 0 { UsageSource::Estimated } else { UsageSource::Reported },
         latency_ms: 5,
         overhead_us: 6,
@@ -68,4 +70,35 @@ pub(crate) async fn rows_are_summed_and_listed(store: &dyn Store) {
     let used =
         store.credential(&tenant, &"cred_1".parse().expect("valid")).await.expect("read").expect("there");
     assert!(used.last_used_at.is_some());
+}
+
+pub(crate) async fn what_the_platform_paid_is_summed_once(store: &dyn Store) {
+    let tenant = with_tenant(store).await;
+    let paid = |id: &str, minute, cost_micro_usd| UsageRecord {
+        credential: KeyMode::Platform,
+        credential_id: None,
+        accounting: Accounting::PlatformBudget,
+        cost_micro_usd,
+        ..record(id, "openai", minute, Outcome::Ok)
+    };
+    assert_eq!(store.spent(&tenant, Span::TOTAL).await.expect("answers"), Spent::default());
+    // The first two are in January, the third one in February.
+    let records = [paid("req_1", 0, 30), paid("req_2", 1, 12), paid("req_3", 24 * 60, 5)];
+    let sums = store.record_usage(&records).await.expect("recorded");
+    let spent = |micro_usd, version| Spent { micro_usd, version };
+    let (january, february) = (Span::month(records[0].at), Span::month(records[2].at));
+    assert_eq!(sums.len(), 1);
+    assert_eq!(sums[0].tenant, tenant);
+    assert_eq!(
+        sums[0].spent,
+        [(Span::TOTAL, spent(47, 1)), (january, spent(42, 1)), (february, spent(5, 1))]
+    );
+    // The same again, and one that is new.
+    let again = [records[0].clone(), paid("req_4", 2, 1)];
+    let sums = store.record_usage(&again).await.expect("recorded");
+    assert_eq!(sums[0].spent, [(Span::TOTAL, spent(48, 2)), (january, spent(43, 2))]);
+    assert_eq!(store.spent(&tenant, january).await.expect("answers"), spent(43, 2));
+    assert_eq!(store.record_usage(&again).await.expect("recorded"), [], "nothing changed");
+    let total = store.usage(&tenant, None, None, &[]).await.expect("summed").remove(0).sum;
+    assert_eq!((total.requests, total.cost_micro_usd), (4, 48));
 }

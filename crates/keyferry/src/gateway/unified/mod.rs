@@ -22,7 +22,7 @@ use keyferry_core::{
 use super::{
     Gateway, Outbound, Passage,
     authenticate::Authenticated,
-    body, forward,
+    body, heads,
     path::Target,
     settle::recordable,
     slots::{self, Offered, Presented},
@@ -70,7 +70,7 @@ impl Gateway {
         let Authenticated { caller, view } =
             self.authenticator.authenticate(&self.views, &offered.token).await?;
         self.refuse_where_it_is_off(&caller, &view).await?;
-        forward::check_headers(&parts.headers)?;
+        heads::check_headers(&parts.headers)?;
         match find(&parts.method, parts.uri.path(), parts.uri.query())? {
             Found::Models => self.models(None, offered, &parts, incoming).await,
             Found::Model(name) => self.models(Some(&*name), offered, &parts, incoming).await,

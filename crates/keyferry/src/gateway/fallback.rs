@@ -1,0 +1,131 @@
+//! Falling back to the platform's key, where a tenant's operator allows it (U6): after a failure of the tenant's own
+//! key, before the first byte of an answer, within the tenant's budget. The receipt, a log event and a metric say so.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use keyferry_core::{
+    budget::{Hold, Reserve, Span, Spent},
+    fallback::Failure,
+    money::Price,
+    port::counter::Reserved,
+    tenant::Fallback,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{Gateway, Passage, admit::Paid, settle::Settlement, slots::PlacedKey};
+use crate::telemetry::metrics;
+
+/// How long a request waits for a limit of the tenant's own key to be over; if it takes longer, it does not wait.
+const MOST_WAIT: Duration = Duration::from_secs(2);
+/// How long it waits where the provider does not say.
+const USUAL_WAIT: Duration = Duration::from_millis(500);
+
+/// What the platform could still do for a request that was admitted on the tenant's own key.
+pub(super) struct Spare {
+    /// After which failures.
+    pub(super) failures: Fallback,
+    /// What it may cost, and at which price it is settled.
+    pub(super) micro_usd: u64,
+    pub(super) price: Option<Price>,
+    /// The sum that the ceiling is for, and the ceiling.
+    pub(super) span: Span,
+    pub(super) limit: u64,
+}
+
+/// What may still be tried.
+pub(super) struct Tries {
+    spare: Option<Spare>,
+    waited: bool,
+    deadline: Instant,
+}
+
+/// What to try next.
+pub(super) enum Next {
+    /// The same key again.
+    Again,
+    /// The platform's.
+    Platform(PlacedKey),
+}
+
+impl Tries {
+    pub(super) fn new(spare: Option<Spare>, deadline: Instant) -> Self {
+        Self { spare, waited: false, deadline }
+    }
+
+    /// Whether there may be another try: only then is the request kept.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.spare.is_some()
+    }
+
+    /// Waits until a limit is over, once.
+    async fn wait(&mut self, headers: &HeaderMap) -> bool {
+        let until = Instant::now() + retry_after(headers).unwrap_or(USUAL_WAIT);
+        let too_long = until > self.deadline.min(Instant::now() + MOST_WAIT);
+        if std::mem::replace(&mut self.waited, true) || too_long {
+            return false;
+        }
+        sleep_until(until).await;
+        true
+    }
+}
+
+/// What the provider says, in whole seconds. A date is as good as nothing: it is longer than anybody waits here.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+impl Gateway {
+    /// What to try after a failure; `None` if the provider's answer is the answer.
+    pub(super) async fn next_try(
+        &self,
+        passage: &Passage<'_>,
+        settlement: &mut Settlement,
+        tries: &mut Tries,
+        failure: Option<Failure>,
+        headers: &HeaderMap,
+    ) -> Option<Next> {
+        let failure = failure?;
+        tries.spare.as_ref().filter(|spare| spare.failures.allows(failure))?;
+        if failure == Failure::RateLimited && tries.wait(headers).await {
+            return Some(Next::Again);
+        }
+        let spare = tries.spare.take()?;
+        let key = self.payments.key(&passage.provider.id)?;
+        let paid = self.set_aside(passage, settlement, &spare).await?;
+        settlement.paid_by_platform(paid);
+        tell(passage, settlement, failure);
+        Some(Next::Platform(PlacedKey { slot: passage.provider.auth_slot(), key: key.clone() }))
+    }
+
+    /// Sets the money aside. Where there is none, or nobody knows, the provider's answer stands.
+    async fn set_aside(&self, passage: &Passage<'_>, settlement: &Settlement, spare: &Spare) -> Option<Paid> {
+        let tenant = settlement.record().tenant.clone();
+        let held = self.holds.keep(&tenant, passage.id, spare.micro_usd);
+        let mut spent: Option<Spent> = None;
+        for _ in 0..2 {
+            let hold = Hold { id: passage.id, micro_usd: spare.micro_usd, ttl_ms: self.payments.ttl_ms() };
+            let reserve = Reserve { hold, span: spare.span, limit: spare.limit, spent };
+            match self.counters.reserve(&tenant, &reserve, self.clock.now()).await {
+                Ok(Reserved::Held) => return Some(Paid { price: spare.price, held }),
+                Ok(Reserved::BudgetExceeded) => return None,
+                Ok(Reserved::SpentUnknown) => {
+                    spent = Some(self.views.spent(&tenant, spare.span).await.ok()?);
+                }
+                Err(error) => {
+                    tracing::warn!(event = "fallback_not_possible", request_id = %passage.id, %error);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Says that the platform's key serves, and why.
+pub(super) fn tell(passage: &Passage<'_>, settlement: &Settlement, failure: Failure) {
+    let record = settlement.record();
+    metrics::fallback(passage.provider.id.as_str(), failure.as_str());
+    tracing::info!(event = "byok_fallback_server_key", request_id = %passage.id, tenant = %record.tenant,
+        user = %record.caller, provider = %passage.provider.id, reason = failure.as_str());
+}

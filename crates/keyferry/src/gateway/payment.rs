@@ -1,0 +1,68 @@
+//! What the platform pays: its keys, what a request may cost, and what it did cost.
+
+use std::sync::Arc;
+
+use keyferry_core::{
+    admission::Platform,
+    body::output_ceiling,
+    id::ProviderId,
+    money::Price,
+    operation::{Operation, RequestBody},
+    usage::{TokenUsage, estimate_tokens},
+};
+use keyferry_envelope::ApiKey;
+
+use super::body::ReadBody;
+use crate::config;
+
+/// The platform's side, as it is configured.
+pub struct Payments(config::Platform);
+
+/// What a request that the platform could pay would cost.
+pub(super) struct Quote {
+    pub(super) platform: Platform,
+    /// The price it will be settled at.
+    pub(super) price: Option<Price>,
+}
+
+impl Payments {
+    /// With these keys and prices.
+    pub fn new(platform: config::Platform) -> Self {
+        Self(platform)
+    }
+
+    /// How long a hold lives, in milliseconds.
+    pub(super) fn ttl_ms(&self) -> u64 {
+        u64::try_from(self.0.hold_ttl.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The platform's key for a provider.
+    pub(super) fn key(&self, provider: &ProviderId) -> Option<&Arc<ApiKey>> {
+        self.0.keys.of(provider)
+    }
+
+    /// What a request may cost at most, as far as that can be told before it is answered.
+    pub(super) fn quote(
+        &self,
+        provider: &ProviderId,
+        operation: &Operation,
+        model: Option<&str>,
+        body: &ReadBody,
+    ) -> Quote {
+        let none = |platform| Quote { platform, price: None };
+        if self.key(provider).is_none() {
+            return none(Platform::Absent);
+        }
+        // Makes the provider read and not work.
+        if operation.body == RequestBody::None && operation.method == "GET" {
+            return none(Platform::Priced(0));
+        }
+        let price = model.and_then(|model| self.0.prices.of(provider.as_str(), model));
+        let (true, Some(bytes), Some(price)) = (operation.counts_tokens(), body.whole(), price) else {
+            return none(Platform::Unpriced);
+        };
+        let output = if operation.answers_in_tokens() { output_ceiling(bytes) } else { 0 };
+        let most = TokenUsage { input: estimate_tokens(bytes.len()), cached_input: 0, output };
+        Quote { platform: Platform::Priced(price.cost(most)), price: Some(*price) }
+    }
+}
