@@ -3,6 +3,7 @@
 //! from us is refused, because what we checked would not be what runs.
 
 mod ceiling;
+mod include_usage;
 mod json;
 mod multipart;
 mod span;
@@ -10,6 +11,7 @@ mod span;
 use thiserror::Error;
 
 pub use ceiling::output_ceiling;
+pub use include_usage::with_usage;
 pub use json::read_json;
 pub use multipart::{multipart_model_span, read_multipart_model};
 pub use span::ModelSpan;

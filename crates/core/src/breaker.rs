@@ -83,7 +83,7 @@ impl Breaker {
     /// The call was answered.
     pub fn succeeded(&mut self, permit: Permit) {
         if permit.probe {
-            *self = Self::new(self.rules);
+            self.reset();
         } else if self.rules.forgives {
             self.failures.clear();
         }
@@ -110,6 +110,11 @@ impl Breaker {
         if permit.probe {
             self.probing = false;
         }
+    }
+
+    /// What it failed for is mended: it begins anew.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.rules);
     }
 
     /// The state.
@@ -201,6 +206,16 @@ mod tests {
         breaker.failed(probe, at(66_000));
         assert_eq!(breaker.ask(at(66_000)), Err(60_000));
         assert!(breaker.ask(at(126_000)).is_ok());
+    }
+
+    #[test]
+    fn one_that_was_reset_is_closed_and_counts_from_none() {
+        let mut breaker = opened_at(0);
+        breaker.reset();
+        assert_eq!(breaker.state(at(1)), BreakerState::Closed);
+        fail(&mut breaker, 1);
+        fail(&mut breaker, 2);
+        assert_eq!(breaker.state(at(2)), BreakerState::Degraded);
     }
 
     #[test]

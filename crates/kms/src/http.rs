@@ -10,8 +10,9 @@
 
 use std::{
     future::Future,
+    io::{self, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -33,6 +34,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
+
+use crate::file;
 
 /// What a root's call may take, from the lookup to the last byte. Whoever waits for the root is
 /// promised an answer within 5 s; what is left of these is for them.
@@ -62,9 +65,22 @@ pub enum EndpointError {
     /// Plain text to somewhere else than this machine.
     #[error("plain http is for loopback addresses only: use https")]
     Plaintext,
-    /// The authority's file cannot be read, or is no certificate.
-    #[error("the authority's file holds no certificate in PEM form that can be read")]
-    Ca,
+    /// The authority's file cannot be read.
+    #[error("{0} cannot be read: {1}")]
+    CaFile(PathBuf, io::Error),
+    /// The authority's file holds no certificate.
+    #[error("{0} holds no certificate in PEM form")]
+    Ca(PathBuf),
+    /// There is an authority, and nobody to prove anything.
+    #[error("plain http proves no name: take this away, or use https")]
+    CaUnused,
+}
+
+impl EndpointError {
+    /// Whether it is about the authority, and not about the address.
+    pub const fn is_about_ca(&self) -> bool {
+        matches!(self, Self::CaFile(..) | Self::Ca(_) | Self::CaUnused)
+    }
 }
 
 /// Where a root is, and how it proves that it is there.
@@ -106,9 +122,10 @@ pub fn port_of(address: &str) -> Option<u16> {
     Some(authority.port_u16().unwrap_or(if secure { 443 } else { 80 }))
 }
 
-/// Judges an address, and opens no file.
-pub(crate) fn judge(address: &str) -> Result<(), EndpointError> {
-    Judged::new(address, |ip| ip.is_loopback()).map(drop)
+/// Judges an address, and whether it goes with an authority. Opens no file.
+pub(crate) fn judge(address: &str, ca: Option<&Path>) -> Result<(), EndpointError> {
+    let judged = Judged::new(address, |ip| ip.is_loopback())?;
+    if ca.is_some() && !judged.secure { Err(EndpointError::CaUnused) } else { Ok(()) }
 }
 
 /// The parts of an address that may be called.
@@ -248,13 +265,16 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector, EndpointError> {
     match ca {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
-            for cert in CertificateDer::pem_file_iter(path).map_err(|_| EndpointError::Ca)? {
-                roots.add(cert.map_err(|_| EndpointError::Ca)?).map_err(|_| EndpointError::Ca)?;
+            let unreadable = |error| EndpointError::CaFile(path.to_owned(), error);
+            let (file, _) = file::open(path).map_err(unreadable)?;
+            let none = || EndpointError::Ca(path.to_owned());
+            for cert in CertificateDer::pem_reader_iter(BufReader::new(file)) {
+                roots.add(cert.map_err(|_| none())?).map_err(|_| none())?;
+            }
+            if roots.is_empty() {
+                return Err(none());
             }
         }
-    }
-    if roots.is_empty() {
-        return Err(EndpointError::Ca);
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)

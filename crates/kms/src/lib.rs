@@ -10,6 +10,7 @@
 
 pub mod aws;
 mod config;
+mod file;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

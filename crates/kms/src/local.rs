@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_core::port::root::{Root, RootError};
+use keyferry_core::port::root::{KeyVersions, Root, RootError};
 use keyferry_envelope::{Entropy, KeyContext, LocalRoot, SecretBytes};
 
 /// The root in this process.
@@ -37,5 +37,9 @@ impl Root for Local {
     /// A master secret has one version.
     async fn renew(&self, _: &KeyContext<'_>, _: &[u8]) -> Result<Option<Vec<u8>>, RootError> {
         Ok(None)
+    }
+
+    async fn versions(&self) -> Result<KeyVersions, RootError> {
+        Ok(KeyVersions::One)
     }
 }

@@ -12,16 +12,20 @@ mod reply;
 mod request;
 mod token;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use keyferry_core::port::root::{Root, RootError};
-use keyferry_envelope::{Entropy, KeyContext, SecretBytes};
+use keyferry_core::port::root::{KeyVersions, Root, RootError};
+use keyferry_envelope::{Entropy, KeyContext, KeyPurpose, SecretBytes};
 use tokio::sync::OnceCell;
 
-pub use self::token::TokenFileError;
-use self::{place::Place, request::Field, token::TokenFile};
+pub use self::token::{TokenFileError, is_open_to_others};
+use self::{
+    place::Place,
+    request::Field,
+    token::{Token, TokenFile},
+};
 use crate::{
     VaultConfig,
     http::{self as endpoint, Answer, Call, Endpoint, EndpointError},
@@ -56,7 +60,7 @@ impl VaultConfigError {
     /// The value that is wrong.
     pub const fn field(&self) -> &'static str {
         match self {
-            Self::Endpoint(EndpointError::Ca) => "ca",
+            Self::Endpoint(error) if error.is_about_ca() => "ca",
             Self::Endpoint(_) => "address",
             Self::Mount => "mount",
             Self::Key => "key",
@@ -66,12 +70,21 @@ impl VaultConfigError {
     }
 }
 
+/// What we were denied for.
+enum Denied {
+    /// The file gave no token.
+    File,
+    /// The server took this token for none, or for one that may not.
+    Token(Token),
+}
+
 /// A Transit key.
 pub struct Vault {
     id: String,
     place: Place,
     endpoint: Endpoint,
     token: TokenFile,
+    denied: Mutex<Option<Denied>>,
     /// Set once the server has shown that it binds what it wraps.
     binds: OnceCell<()>,
     entropy: Arc<dyn Entropy>,
@@ -81,17 +94,19 @@ impl Vault {
     /// Judges what stands in the configuration, without opening the files that it names.
     pub fn judge(config: &VaultConfig) -> Result<(), VaultConfigError> {
         Place::new(config)?;
-        Ok(endpoint::judge(&config.address)?)
+        Ok(endpoint::judge(&config.address, config.ca.as_deref())?)
     }
 
     /// Judges the configuration and reads the token. The server is not asked.
     pub fn new(config: &VaultConfig, entropy: Arc<dyn Entropy>) -> Result<Self, VaultConfigError> {
+        Self::judge(config)?;
         let place = Place::new(config)?;
         Ok(Self {
             id: place.id(),
             place,
             endpoint: Endpoint::new(&config.address, config.ca.as_deref())?,
             token: TokenFile::new(&config.token_file)?,
+            denied: Mutex::default(),
             binds: OnceCell::new(),
             entropy,
         })
@@ -104,15 +119,23 @@ impl Vault {
         path: &str,
         body: impl Fn() -> SecretBytes + Send,
     ) -> Result<Answer, RootError> {
-        let token = self.token.current().await?;
-        let answer = self.endpoint.call(self.call(&method, path, body(), &token)?).await?;
-        if answer.status != http::StatusCode::FORBIDDEN {
-            return Ok(answer);
+        let no_token = |_: &RootError| *self.denied() = Some(Denied::File);
+        let mut token = self.token.current().await.inspect_err(no_token)?;
+        let mut answer = self.endpoint.call(self.call(&method, path, body(), &token)?).await?;
+        if answer.status == http::StatusCode::FORBIDDEN
+            && let Some(newer) = self.token.read_again(&token).await.inspect_err(no_token)?
+        {
+            token = newer;
+            answer = self.endpoint.call(self.call(&method, path, body(), &token)?).await?;
         }
-        match self.token.read_again(&token).await? {
-            None => Ok(answer),
-            Some(newer) => self.endpoint.call(self.call(&method, path, body(), &newer)?).await,
+        if answer.status == http::StatusCode::FORBIDDEN {
+            *self.denied() = Some(Denied::Token(token));
         }
+        Ok(answer)
+    }
+
+    fn denied(&self) -> MutexGuard<'_, Option<Denied>> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn call<'a>(
@@ -120,7 +143,7 @@ impl Vault {
         method: &Method,
         path: &'a str,
         body: SecretBytes,
-        token: &token::Token,
+        token: &Token,
     ) -> Result<Call<'a>, RootError> {
         let mut headers = HeaderMap::with_capacity(3);
         headers.insert(TOKEN, token.header()?);
@@ -192,9 +215,38 @@ impl Root for Vault {
         endpoint::in_time(async {
             let key = self.decrypt(&context.aad(), wrapped).await?;
             let again = self.encrypt(context, &key).await?;
-            let version = |bytes| reply::Ciphertext::read(bytes).map(|ciphertext| ciphertext.version());
-            Ok((version(&again) != version(wrapped)).then_some(again))
+            Ok((self.version_of(&again) != self.version_of(wrapped)).then_some(again))
         })
         .await
+    }
+
+    /// So a key that nobody needs is wrapped, to see under what.
+    async fn versions(&self) -> Result<KeyVersions, RootError> {
+        let context = KeyContext { purpose: KeyPurpose::Service, owner: "", id: "version" };
+        let unneeded = SecretBytes::init(32, |key| self.entropy.fill(key));
+        let wrapped = self.wrap(&context, &unneeded).await?;
+        let version = self.version_of(&wrapped).ok_or(RootError::Garbage("no ciphertext of Transit"))?;
+        Ok(KeyVersions::Newest(version))
+    }
+
+    fn version_of(&self, wrapped: &[u8]) -> Option<u32> {
+        reply::Ciphertext::read(wrapped).map(|ciphertext| ciphertext.version())
+    }
+
+    async fn has_other_credentials(&self) -> bool {
+        if self.denied().is_none() {
+            return false;
+        }
+        let Ok(now) = self.token.current().await else { return false };
+        let mut denied = self.denied();
+        let is_other = match &*denied {
+            Some(Denied::Token(then)) => !then.is(&now),
+            Some(Denied::File) => true,
+            None => false,
+        };
+        if is_other {
+            *denied = None;
+        }
+        is_other
     }
 }

@@ -44,6 +44,17 @@ impl RootError {
     }
 }
 
+/// What a root tells of the versions of its own key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyVersions {
+    /// It has one, for ever.
+    One,
+    /// It may have several, and does not tell which of them wrapped what.
+    Untold,
+    /// The newest has this number, and [`Root::version_of`] tells which one wrapped what.
+    Newest(u32),
+}
+
 /// A root. Errors never carry a byte of a key, nor text that a server sent.
 #[async_trait]
 pub trait Root: Send + Sync {
@@ -58,4 +69,18 @@ pub trait Root: Send + Sync {
 
     /// The same key under the newest version of the root's own key; `None` if it is already.
     async fn renew(&self, context: &KeyContext<'_>, wrapped: &[u8]) -> Result<Option<Vec<u8>>, RootError>;
+
+    /// What it tells of the versions of its own key. One call, however many keys it has wrapped.
+    async fn versions(&self) -> Result<KeyVersions, RootError>;
+
+    /// The version that wrapped this, where the bytes say so. Nobody is asked.
+    fn version_of(&self, _wrapped: &[u8]) -> Option<u32> {
+        None
+    }
+
+    /// Whether what we prove ourselves with has become another since the root denied it. True once for
+    /// each that is new.
+    async fn has_other_credentials(&self) -> bool {
+        false
+    }
 }

@@ -12,7 +12,7 @@ use super::{
     problem::{Answer, Failure},
 };
 
-/// As long as a gateway itself may take to see what was published elsewhere.
+/// For clients who seal often. Whoever is told that a key is not live asks past what was kept.
 const KEPT_FOR: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "max-age=30")];
 
 pub(super) async fn list(
@@ -21,7 +21,7 @@ pub(super) async fn list(
     let Some(unsealing) = &state.unsealing else {
         return Err(Failure::new(Code::Disabled, "Sealed keys are not accepted by this gateway."));
     };
-    let known = unsealing.keys().known();
+    let known = unsealing.keys().published().await;
     let mut shown = json!({"keys": known.list.keys});
     if let Some(jws) = &known.jws {
         shown["jws"] = json!(jws);

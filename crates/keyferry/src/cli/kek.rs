@@ -6,10 +6,10 @@ use anyhow::{Context, ensure};
 use keyferry_core::{
     id::TenantId,
     port::{
-        root::Root,
+        root::{KeyVersions, Root, RootError},
         store::{PageRequest, Store, StoreError},
     },
-    wrapped::KekUse,
+    wrapped::{KekUse, WrappedKey},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -102,12 +102,43 @@ struct Status {
     keks_under_previous_roots: usize,
     /// All keys under such a root. Without any, `kms.previous` may go.
     keys_under_previous_roots: usize,
+    /// The newest version of the key of the root that wraps, if it tells of versions.
+    newest_version: Option<u32>,
+    /// Keys under an older one. `None`: that cannot be known, and `older_unknown` says why.
+    keys_under_older_versions: Option<usize>,
+    older_unknown: Option<String>,
+}
+
+/// What lies under older versions of the key of the root that wraps.
+struct Older {
+    newest: Option<u32>,
+    keys: Result<usize, String>,
+}
+
+impl Older {
+    fn of(root: &dyn Root, told: Result<KeyVersions, RootError>, keys: &[WrappedKey]) -> Self {
+        let none = |keys| Self { newest: None, keys };
+        match told {
+            Ok(KeyVersions::One) => none(Ok(0)),
+            Ok(KeyVersions::Untold) => none(Err("it does not tell which wrapped what".to_owned())),
+            Ok(KeyVersions::Newest(newest)) => {
+                let is_older = |key: &&WrappedKey| {
+                    key.root == root.id() && root.version_of(&key.wrapped) != Some(newest)
+                };
+                Self { newest: Some(newest), keys: Ok(keys.iter().filter(is_older).count()) }
+            }
+            Err(error) => none(Err(error.to_string())),
+        }
+    }
 }
 
 async fn status(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let Outline { keyring, store } = store::look(config).await?;
     let (uses, lost) = (store.kek_uses().await?, store.versions_without_kek().await?);
-    let status = sum(&keyring, &uses, &roots_of_keys(&*store).await?, lost);
+    let keys = wrapped_keys(&*store).await?;
+    let primary = keyring.primary();
+    let older = Older::of(primary, primary.versions().await, &keys);
+    let status = sum(&keyring, &uses, &keys, older, lost);
     if as_json {
         output::json(&serde_json::to_value(&status)?);
         return Ok(());
@@ -128,30 +159,50 @@ async fn status(config: &Config, as_json: bool) -> anyhow::Result<()> {
             status.versions_without_kek
         ));
     }
-    if status.versions_to_move > 0 || status.keys_under_previous_roots > 0 {
+    output::line(&status.of_root_versions());
+    let older = status.keys_under_older_versions.unwrap_or(0);
+    if status.versions_to_move > 0 || status.keys_under_previous_roots > 0 || older > 0 {
         output::line("Run `keyferry kek rewrap` to move them.");
     }
     Ok(())
 }
 
-/// The root of each key that is wrapped by one.
-async fn roots_of_keys(store: &dyn Store) -> Result<Vec<String>, StoreError> {
-    let (mut roots, mut after) = (Vec::new(), 0);
-    loop {
-        let keys = store.wrapped_keys_after(after, 500).await?;
-        let Some((last, _)) = keys.last() else { return Ok(roots) };
-        after = *last;
-        roots.extend(keys.into_iter().map(|(_, key)| key.root));
+impl Status {
+    fn of_root_versions(&self) -> String {
+        let previous = self.keys_under_previous_roots;
+        match (self.keys_under_older_versions, &self.older_unknown) {
+            (Some(older), _) => {
+                let newest = self.newest_version.map(|newest| format!(" (the newest is {newest})"));
+                let newest = newest.unwrap_or_default();
+                format!("keys to move: {previous} under previous roots, {older} under older versions{newest}")
+            }
+            (None, why) => format!(
+                "keys to move: {previous} under previous roots; under older versions of the root's key: \
+                 unknown, {}",
+                why.as_deref().unwrap_or_default()
+            ),
+        }
     }
 }
 
-fn sum(keyring: &Keyring, uses: &[KekUse], keys: &[String], versions_without_kek: u64) -> Status {
+/// Every key that is wrapped by a root.
+async fn wrapped_keys(store: &dyn Store) -> Result<Vec<WrappedKey>, StoreError> {
+    let (mut all, mut after) = (Vec::new(), 0);
+    loop {
+        let keys = store.wrapped_keys_after(after, 500).await?;
+        let Some((last, _)) = keys.last() else { return Ok(all) };
+        after = *last;
+        all.extend(keys.into_iter().map(|(_, key)| key));
+    }
+}
+
+fn sum(keyring: &Keyring, uses: &[KekUse], keys: &[WrappedKey], older: Older, lost: u64) -> Status {
     let primary = keyring.primary().id();
     let roots = keyring.roots().map(|root| RootStatus {
         id: root.id().to_owned(),
         primary: root.id() == primary,
         keks: uses.iter().filter(|kek| kek.root == root.id()).count(),
-        keys: keys.iter().filter(|key| *key == root.id()).count(),
+        keys: keys.iter().filter(|key| key.root == root.id()).count(),
     });
     let versions = |retired| uses.iter().filter(|k| k.retired == retired).map(|k| k.versions).sum();
     Status {
@@ -160,9 +211,12 @@ fn sum(keyring: &Keyring, uses: &[KekUse], keys: &[String], versions_without_kek
         keks_retired: uses.iter().filter(|kek| kek.retired).count(),
         versions_in_place: versions(false),
         versions_to_move: versions(true),
-        versions_without_kek,
+        versions_without_kek: lost,
         keks_under_previous_roots: uses.iter().filter(|kek| kek.root != primary).count(),
-        keys_under_previous_roots: keys.iter().filter(|key| *key != primary).count(),
+        keys_under_previous_roots: keys.iter().filter(|key| key.root != primary).count(),
+        newest_version: older.newest,
+        keys_under_older_versions: older.keys.as_ref().ok().copied(),
+        older_unknown: older.keys.err(),
     }
 }
 

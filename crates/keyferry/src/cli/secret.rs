@@ -3,12 +3,14 @@
 
 use std::{
     fs::File,
-    io::{self, IsTerminal, Read},
+    io::{IsTerminal, Read},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
 use anyhow::{Context, bail, ensure};
 use keyferry_envelope::SecretBytes;
+use keyferry_kms::vault::is_open_to_others;
 
 /// The longest secret.
 const MAX: usize = 4096;
@@ -27,12 +29,29 @@ pub(super) fn read(prompt: &str) -> anyhow::Result<SecretBytes> {
 
 /// Reads a secret from a file, which can be a descriptor that was handed over (`/dev/fd/3`).
 pub(super) fn from_file(path: &Path) -> anyhow::Result<SecretBytes> {
-    let read = || {
-        let mut bytes = Vec::with_capacity(MAX + 1);
-        File::open(path)?.take(MAX as u64 + 1).read_to_end(&mut bytes)?;
-        io::Result::Ok(bytes)
-    };
-    let bytes = read().with_context(|| format!("cannot read {}", path.display()))?;
+    from_open(path, open(path)?)
+}
+
+/// The same for what lives long: a file that others may use is refused.
+pub(super) fn from_private_file(path: &Path) -> anyhow::Result<SecretBytes> {
+    let file = open(path)?;
+    let mode = file.metadata().with_context(|| format!("cannot read {}", path.display()))?.mode();
+    let (shown, mode_shown) = (path.display(), mode & 0o7777);
+    ensure!(
+        !is_open_to_others(mode),
+        "{shown} has mode {mode_shown:04o}: others may use it. Run: chmod o= {shown}"
+    );
+    from_open(path, file)
+}
+
+fn open(path: &Path) -> anyhow::Result<File> {
+    File::open(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn from_open(path: &Path, file: File) -> anyhow::Result<SecretBytes> {
+    let mut bytes = Vec::with_capacity(MAX + 1);
+    let read = file.take(MAX as u64 + 1).read_to_end(&mut bytes);
+    read.with_context(|| format!("cannot read {}", path.display()))?;
     trimmed(bytes, &format!("from {}", path.display()))
 }
 

@@ -56,7 +56,7 @@ impl Sidecar {
         logs::start(self.log_format, self.log_level);
         logs::of_panics();
         let port = port_of(&self.gateway)?;
-        let token = secret::from_file(&self.token_file).context("--token-file")?;
+        let token = secret::from_private_file(&self.token_file).context("--token-file")?;
         let operator = self.signed_by.as_deref().map(super::seal::operator).transpose()?;
         if operator.is_none() {
             tracing::warn!(

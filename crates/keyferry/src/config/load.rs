@@ -147,6 +147,7 @@ mod tests {
             ("kms: {address: 'https://vault.example'}", "kms.address"),
             ("kms: {kind: vault, token_file: t, address: 'http://vault.example'}", "kms.address"),
             ("kms: {kind: vault, token_file: t, address: 'https://vault.example/v1'}", "kms.address"),
+            ("kms: {kind: vault, token_file: t, address: 'http://127.0.0.1:8200', ca: c}", "kms.ca"),
             ("kms: {kind: vault, token_file: t, address: 'https://vault.example:99999'}", "kms.address"),
             ("kms: {kind: vault, token_file: t, address: 'vault.example'}", "kms.address"),
             ("kms: {kind: vault, token_file: t, address: 'https://v.example', mount: 'a//b'}", "kms.mount"),

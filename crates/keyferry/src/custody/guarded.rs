@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use keyferry_core::{
     breaker::{Breaker, BreakerState, Permit, Rules},
     clock::Clock,
-    port::root::{Root, RootError},
+    port::root::{KeyVersions, Root, RootError},
 };
 use keyferry_envelope::{KeyContext, KeyPurpose, SecretBytes};
 use tokio::time::timeout;
@@ -53,7 +53,7 @@ impl Guarded {
         operation: &'static str,
         call: impl Future<Output = Result<T, RootError>> + Send + 'static,
     ) -> Result<T, RootError> {
-        let under_way = Circuit::ask(&self.circuit)?;
+        let under_way = self.permitted().await?;
         let task = tokio::spawn(async move {
             let answer = timeout(CALL_TIME, call).await;
             let answer =
@@ -62,6 +62,21 @@ impl Guarded {
             answer
         });
         task.await.unwrap_or_else(|_| Err(RootError::Away("the call broke off".to_owned())))
+    }
+}
+
+impl Guarded {
+    /// The breaker keeps calls from a root that would fail them. What a root denied with another token
+    /// it may grant with this one.
+    async fn permitted(&self) -> Result<UnderWay, RootError> {
+        match Circuit::ask(&self.circuit) {
+            Err(_) if self.root.has_other_credentials().await => {
+                tracing::info!(event = "kms_credentials_changed", root = self.circuit.id);
+                self.circuit.breaker().reset();
+                Circuit::ask(&self.circuit)
+            }
+            asked => asked,
+        }
     }
 }
 
@@ -160,5 +175,18 @@ impl Root for Guarded {
     async fn renew(&self, context: &KeyContext<'_>, wrapped: &[u8]) -> Result<Option<Vec<u8>>, RootError> {
         let (root, bound, wrapped) = (Arc::clone(&self.root), Bound::to(context), wrapped.to_vec());
         self.call("renew", async move { root.renew(&bound.context(), &wrapped).await }).await
+    }
+
+    async fn versions(&self) -> Result<KeyVersions, RootError> {
+        let root = Arc::clone(&self.root);
+        self.call("versions", async move { root.versions().await }).await
+    }
+
+    fn version_of(&self, wrapped: &[u8]) -> Option<u32> {
+        self.root.version_of(wrapped)
+    }
+
+    async fn has_other_credentials(&self) -> bool {
+        self.root.has_other_credentials().await
     }
 }

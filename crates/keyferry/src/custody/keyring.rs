@@ -190,10 +190,10 @@ impl Keyring {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use async_trait::async_trait;
-    use keyferry_core::{clock::ManualClock, time::Timestamp};
+    use keyferry_core::{clock::ManualClock, port::root::KeyVersions, time::Timestamp};
     use keyferry_envelope::{KeyContext, KeyPurpose};
 
     use super::*;
@@ -202,7 +202,8 @@ mod tests {
     #[derive(Default)]
     struct Counting {
         calls: AtomicUsize,
-        away: std::sync::atomic::AtomicBool,
+        away: AtomicBool,
+        has_other_credentials: AtomicBool,
     }
 
     #[async_trait]
@@ -223,6 +224,12 @@ mod tests {
         }
         async fn renew(&self, _: &KeyContext<'_>, _: &[u8]) -> Result<Option<Vec<u8>>, RootError> {
             Ok(None)
+        }
+        async fn versions(&self) -> Result<KeyVersions, RootError> {
+            Ok(KeyVersions::One)
+        }
+        async fn has_other_credentials(&self) -> bool {
+            self.has_other_credentials.swap(false, Ordering::SeqCst)
         }
     }
 
@@ -348,6 +355,20 @@ mod tests {
         clock.advance_millis(59_999);
         assert!(ring.kek(&key("kek_1", 1)).await.is_err());
         clock.advance_millis(1);
+        assert!(ring.kek(&key("kek_1", 1)).await.is_ok());
+        assert_eq!(ring.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test]
+    async fn other_credentials_close_the_circuit_at_the_next_call() {
+        let (root, ring, _) = keyring(Duration::from_secs(60));
+        root.away.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            assert!(matches!(ring.kek(&key("kek_1", 1)).await, Err(RootError::Away(_))));
+        }
+        assert!(matches!(ring.kek(&key("kek_1", 1)).await, Err(RootError::CircuitOpen { .. })));
+        root.away.store(false, Ordering::SeqCst);
+        root.has_other_credentials.store(true, Ordering::SeqCst);
         assert!(ring.kek(&key("kek_1", 1)).await.is_ok());
         assert_eq!(ring.state(), BreakerState::Closed);
     }

@@ -99,7 +99,9 @@ impl Opening<'_> {
             }
             RootConfig::Pkcs11(config) => {
                 let module = Pkcs11::new(config, entropy);
-                Arc::new(module.map_err(|error| RootsError::Pkcs11(at.to_owned(), error))?)
+                Arc::new(
+                    module.map_err(|error| RootsError::Pkcs11(format!("{at}.{}", error.field()), error))?,
+                )
             }
             RootConfig::Aws(config) => {
                 let env = Arc::new(|name: &str| std::env::var(name).ok());

@@ -12,7 +12,10 @@ use keyferry_core::{
 };
 use keyferry_envelope::{ApiKey, SealPurpose, SealedKey};
 
-use super::sealing::{SealingError, SealingKeys};
+use super::{
+    no_token,
+    sealing::{SealingError, SealingKeys},
+};
 
 /// Opens sealed keys.
 #[derive(Clone)]
@@ -90,6 +93,7 @@ impl Unsealing {
             return Err(SealRefused::DoesNotOpen);
         }
         let key = sealed.open(&live.key, purpose, tenant.as_str()).map_err(|_| SealRefused::DoesNotOpen)?;
+        let key = no_token(key).map_err(|_| SealRefused::DoesNotOpen)?;
         let claim = SealClaim {
             kid: sealed.kid().to_owned(),
             key: hash(&[sealed.kid().as_bytes(), sealed.n()]),
@@ -103,20 +107,28 @@ impl Unsealing {
     /// Whether an opened key may still be used. Asked before rates and quota are, so that a replay costs
     /// nothing of them, and a request that they refuse is no use.
     pub async fn look(&self, claim: &SealClaim) -> Result<(), SealRefused> {
-        judge_use(self.store.look_at_seal(claim).await)
+        self.judge_use(claim, self.store.look_at_seal(claim).await).await
     }
 
     /// Counts the use of an opened key. Only then may it be used.
     pub async fn claim(&self, claim: &SealClaim) -> Result<(), SealRefused> {
-        judge_use(self.store.claim_seal(claim).await)
+        self.judge_use(claim, self.store.claim_seal(claim).await).await
     }
-}
 
-fn judge_use(state: Result<SealUse, StoreError>) -> Result<(), SealRefused> {
-    match state.map_err(SealingError::from)? {
-        SealUse::Allowed => Ok(()),
-        SealUse::UsedUp => Err(SealRefused::Used),
-        SealUse::KeyGone => Err(SealRefused::UnknownKey),
+    async fn judge_use(
+        &self,
+        claim: &SealClaim,
+        state: Result<SealUse, StoreError>,
+    ) -> Result<(), SealRefused> {
+        match state.map_err(SealingError::from)? {
+            SealUse::Allowed => Ok(()),
+            SealUse::UsedUp => Err(SealRefused::Used),
+            SealUse::KeyGone => {
+                // Whoever is told to fetch the list must not find the same key in it again.
+                self.keys.is_destroyed(&claim.kid).await?;
+                Err(SealRefused::UnknownKey)
+            }
+        }
     }
 }
 

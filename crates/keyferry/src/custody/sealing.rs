@@ -23,6 +23,7 @@ use keyferry_core::{
 };
 use keyferry_envelope::{Entropy, Kem, KeyPurpose, Kid, SealingKey, SealingPublicKey};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::keyring::Keyring;
 
@@ -36,6 +37,10 @@ const GRACE_SECS: i64 = EVERY_SECS;
 const TICK: Duration = Duration::from_secs(30);
 /// How often at most an unknown name makes the store be read.
 const REREAD: Duration = Duration::from_millis(100);
+/// How old what is published may be.
+const FRESH: Duration = Duration::from_secs(1);
+/// What whoever asks for the list waits at most for a newer one.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// The operator's signature under the list.
 const JWS_SETTING: &str = "sealing_keys_jws";
 
@@ -96,6 +101,24 @@ impl SealingKeys {
             self.read(REREAD).await?;
         }
         Ok(self.find(kid))
+    }
+
+    /// The store says that a key is destroyed: what is known is out of date if it has that key still.
+    pub(super) async fn is_destroyed(&self, kid: &str) -> Result<(), SealingError> {
+        let mut last = self.reading.lock().await;
+        if self.known().keys.contains_key(kid) { self.read_now(&mut last).await } else { Ok(()) }
+    }
+
+    /// What is published now, as the store has it if that answers at once: a key may have been destroyed
+    /// through another process. Whoever asks while it is being read gets what is known.
+    pub async fn published(&self) -> Arc<Known> {
+        // Between the last of the old keys and the first new one there may be none.
+        let fresh = if self.known().list.keys.is_empty() { REREAD } else { FRESH };
+        if self.reading.try_lock().is_ok_and(|last| last.is_none_or(|last| last.elapsed() >= fresh)) {
+            // Should it fail, what is known is published; that the store is away is told by `keep`.
+            let _ = timeout(AT_ONCE, self.read(fresh)).await;
+        }
+        self.known()
     }
 
     fn find(&self, kid: &str) -> Option<Arc<LiveKey>> {
@@ -226,6 +249,10 @@ impl SealingKeys {
         if last.is_some_and(|last| last.elapsed() < unless_within) {
             return Ok(());
         }
+        self.read_now(&mut last).await
+    }
+
+    async fn read_now(&self, last: &mut Option<Instant>) -> Result<(), SealingError> {
         let stored = self.store.sealing_keys().await?;
         let jws = self.store.setting(JWS_SETTING).await?;
         let jws = jws.and_then(|jws| String::from_utf8(jws).ok());

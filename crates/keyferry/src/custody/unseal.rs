@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyferry_core::{credential::SealedCredential, port::root::RootError, provider::Provider};
 use keyferry_envelope::{ApiKey, Context, Opener};
 
-use super::keyring::Keyring;
+use super::{keyring::Keyring, no_token};
 
 /// Opens stored keys. It cannot seal one.
 pub struct Unsealer {
@@ -53,6 +53,7 @@ impl Unsealer {
             credential: summary.id.as_str(),
             version: summary.version,
         };
-        self.opener.open(&kek, &context, &credential.sealed).map_err(|_| UnsealError::Unreadable)
+        let key = self.opener.open(&kek, &context, &credential.sealed);
+        key.ok().and_then(|key| no_token(key).ok()).ok_or(UnsealError::Unreadable)
     }
 }

@@ -9,11 +9,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header, request::Parts, response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use keyferry_core::{code::Code, fallback::Failure, meter::Meter, record::Outcome};
+use keyferry_core::{
+    code::Code,
+    fallback::Failure,
+    meter::Meter,
+    record::{Accounting, Outcome},
+};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Gateway, Passage,
+    Gateway, Passage, asked_usage,
     body::ReadBody,
     fallback::{Next, Spare, Tries},
     heads::{acceptable, content_type, headers_down, headers_up, receipt},
@@ -48,6 +53,8 @@ impl Gateway {
         mut settlement: Settlement,
         spare: Option<Spare>,
     ) -> Response<AnswerBody> {
+        let asks =
+            body.facts.stream && asked_usage::must_be_asked_for(passage.provider.dialect, passage.operation);
         let (body, _held) = body.into_forward();
         let deadline = Instant::now() + self.upstream.limits.total_timeout;
         let mut tries = Tries::new(spare, deadline);
@@ -66,14 +73,17 @@ impl Gateway {
         };
         loop {
             let again = if tries.may_go_on() { call.again() } else { None };
+            let is_paid = settlement.record().accounting == Accounting::PlatformBudget;
+            let hides_usage = asks && is_paid && asked_usage::ask(&mut call.body);
             let failed = match self.exchange(&passage, call).await {
                 Ok(Answered::Good(head, body)) => {
                     let receipt = receipt(&settlement);
-                    let mut answer = self.take_answer(&passage, head, body, settlement, deadline).await;
+                    let mut answer =
+                        self.take_answer(&passage, head, body, settlement, hides_usage, deadline).await;
                     answer.headers_mut().extend(receipt);
                     return answer;
                 }
-                Ok(Answered::Error(error)) => Failed::Answered(error),
+                Ok(Answered::Error(error)) => Failed::Answered(Box::new(error)),
                 Err(failed) => failed,
             };
             let none = HeaderMap::new();
@@ -136,7 +146,7 @@ impl Gateway {
             status = head.status.as_u16());
         let collected = self.collect(&mut body, MAX_ERROR, TooLong::Cut, deadline).await;
         let (pieces, held) = collected.map_err(Failed::Broken)?;
-        Ok(Answered::Error(Box::new(ProviderError { head, bytes: whole(pieces), body, _held: held })))
+        Ok(Answered::Error(ProviderError { head, bytes: whole(pieces), body, _held: held }))
     }
 
     async fn take_answer(
@@ -145,12 +155,13 @@ impl Gateway {
         head: response::Parts,
         body: UpstreamBody,
         mut settlement: Settlement,
+        hides_usage: bool,
         deadline: Instant,
     ) -> Response<AnswerBody> {
         settlement.answered(head.status.as_u16());
         let kind = content_type(&head.headers);
         if kind == "text/event-stream" {
-            return self.stream(passage, head, body, settlement, deadline);
+            return self.stream(passage, head, body, settlement, hides_usage, deadline);
         }
         let json = kind == "application/json" || kind.ends_with("+json");
         if json || body.is_end_stream() {
@@ -202,10 +213,11 @@ impl Gateway {
         head: response::Parts,
         body: UpstreamBody,
         settlement: Settlement,
+        hides_usage: bool,
         deadline: Instant,
     ) -> Response<AnswerBody> {
         let end = StreamEnd::of(passage.provider, passage.operation, &head.headers);
-        let mode = Mode::events(passage.provider.dialect, passage.operation.metered, end);
+        let mode = Mode::events(passage.provider.dialect, passage.operation.metered, end, hides_usage);
         let flow = Flow::new(mode, body, settlement, self.upstream.limits.idle_timeout, deadline);
         let relay = Relay::new(flow, &self.stalls);
         let mut answer = Response::new(AnswerBody::Relay(Box::pin(relay)));
@@ -285,7 +297,7 @@ enum Answered {
     /// What was asked for.
     Good(response::Parts, UpstreamBody),
     /// An error of its own.
-    Error(Box<ProviderError>),
+    Error(ProviderError),
 }
 
 /// Why there is nothing good to pass on.

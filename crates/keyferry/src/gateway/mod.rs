@@ -9,6 +9,7 @@
 //! [`Settlement`] writes exactly one row however the request ends.
 
 mod admit;
+mod asked_usage;
 mod authenticate;
 mod body;
 mod bring;

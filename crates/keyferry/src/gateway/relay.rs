@@ -22,6 +22,7 @@ use keyferry_core::{
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::{
+    asked_usage::take_out,
     record::{WRITE_PATIENCE, Written},
     settle::Settlement,
     sse::Boundary,
@@ -67,15 +68,22 @@ impl StreamEnd {
 /// What is relayed.
 pub(super) enum Mode {
     /// Server-sent events.
-    Events { dialect: Dialect, meter: Option<Box<Meter>>, boundary: Boundary, end: StreamEnd },
+    Events {
+        dialect: Dialect,
+        meter: Option<Box<Meter>>,
+        boundary: Boundary,
+        end: StreamEnd,
+        /// Usage that the client did not ask for is taken out.
+        hides_usage: bool,
+    },
     /// Bytes of any kind; so many may still come.
     Bytes { left: usize },
 }
 
 impl Mode {
-    pub(super) fn events(dialect: Dialect, metered: bool, end: StreamEnd) -> Self {
+    pub(super) fn events(dialect: Dialect, metered: bool, end: StreamEnd, hides_usage: bool) -> Self {
         let meter = metered.then(|| Box::new(Meter::sse(dialect)));
-        Self::Events { dialect, meter, boundary: Boundary::default(), end }
+        Self::Events { dialect, meter, boundary: Boundary::default(), end, hides_usage }
     }
 
     pub(super) fn bytes(limit: usize) -> Self {
@@ -165,11 +173,12 @@ impl Flow {
     /// Takes a piece; answers what goes on, or that the limit is reached.
     fn take(&mut self, data: Bytes) -> Result<Bytes, Outcome> {
         match &mut self.mode {
-            Mode::Events { meter, boundary, .. } => {
+            Mode::Events { meter, boundary, hides_usage, .. } => {
                 if let Some(meter) = meter {
                     meter.feed(&data);
                 }
-                Ok(boundary.pass(data))
+                let events = boundary.pass(data);
+                Ok(if *hides_usage { take_out(events) } else { events })
             }
             Mode::Bytes { left } => {
                 *left = left.checked_sub(data.len()).ok_or(Outcome::UpstreamError)?;

@@ -13,6 +13,9 @@ pub const HEAD: usize = 4;
 /// For a whole frame to come, from the moment it is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// For what comes after an answer that is not what was expected.
+pub const REST: Duration = Duration::from_secs(1);
+
 /// Why there is no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -79,6 +82,14 @@ pub async fn write(stream: &mut (impl AsyncWrite + Unpin), body: &[u8]) -> Resul
         Ok(written) => written.map_err(|_| FrameError::Broken),
         Err(_) => Err(FrameError::TooSlow),
     }
+}
+
+/// Takes what still comes and throws it away, for a moment at most. To close a socket with bytes in it
+/// that nobody has read breaks the connection, and who is still writing would not see the answer.
+pub async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut thrown = Zeroizing::new([0; 4096]);
+    let rest = async { while matches!(stream.read(&mut *thrown).await, Ok(1..)) {} };
+    let _ = tokio::time::timeout(REST, rest).await;
 }
 
 #[cfg(test)]

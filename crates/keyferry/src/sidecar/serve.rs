@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use keyferry_core::id::TenantId;
 use serde_json::{Value, json};
 use tokio::{
+    io::AsyncWriteExt,
     net::{UnixListener, UnixStream},
     sync::Semaphore,
     time::timeout,
@@ -75,14 +76,18 @@ impl Desk {
     async fn attend(&self, mut stream: UnixStream) {
         let Ok(credentials) = stream.peer_cred() else { return };
         let peer = Peer { uid: credentials.uid(), gid: credentials.gid() };
-        let answer = if self.policy.admits(peer) {
+        let admitted = self.policy.admits(peer);
+        let answer = if admitted {
             self.answer(&mut stream, peer).await
         } else {
             // Not a byte of it is read.
             tracing::warn!(event = "peer_refused", uid = peer.uid, gid = peer.gid, pid = credentials.pid());
             Refusal::new("forbidden", "This user may not use this socket.").to_json()
         };
-        let _ = frame::write(&mut stream, answer.to_string().as_bytes()).await;
+        let written = frame::write(&mut stream, answer.to_string().as_bytes()).await;
+        if admitted && written.is_ok() && stream.shutdown().await.is_ok() {
+            frame::drain(&mut stream).await;
+        }
     }
 
     async fn answer(&self, stream: &mut UnixStream, peer: Peer) -> Value {

@@ -203,3 +203,36 @@ async fn a_client_that_goes_settles_what_was_streamed() {
     let budget = budget(&gateway).await;
     assert_eq!((&budget["spent_micro_usd"], &budget["held_micro_usd"]), (&json!(cost), &json!(0)));
 }
+
+/// Answers a stream with usage if it was asked for, as OpenAI does.
+fn streaming(seen: &crate::harness::Seen) -> Answer {
+    let all = crate::harness::OPENAI_STREAM;
+    let asked = seen.json()["stream_options"]["include_usage"] == true;
+    let events: Vec<&str> = all.into_iter().filter(|event| asked || !event.contains("usage")).collect();
+    Answer::sse(&events)
+}
+
+#[tokio::test]
+async fn the_usage_of_a_stream_is_asked_for_where_the_platform_pays_and_kept_from_who_did_not_ask() {
+    let provider = Provider::start(streaming).await;
+    let (gateway, _) = gateway(&provider, "").await;
+    let token = tenant(&gateway, json!(1_000_000)).await;
+    let mut body = json!({"model": "m", "messages": [], "stream": true});
+    let reply = ask(&gateway, &token, body.clone()).await.expect(200);
+    assert_eq!(provider.last().json()["stream_options"], json!({"include_usage": true}));
+    assert!(
+        !reply.text().contains("usage") && reply.text().contains("hel") && reply.text().contains("[DONE]")
+    );
+    // 11 × 2 + 7 × 10
+    let row = gateway.usage_row("acme", 1).await;
+    assert_eq!((&row["cost_micro_usd"], &row["usage_source"]), (&json!(92), &json!("reported")));
+    body["stream_options"] = json!({"include_usage": true});
+    let reply = ask(&gateway, &token, body.clone()).await.expect(200);
+    assert_eq!(provider.last().body, body.to_string().into_bytes(), "as the client sent it");
+    assert!(reply.text().contains("usage"));
+    // On a key of the tenant's own nothing is touched.
+    gateway.store("acme", "openai", &a_key("sk-proj-")).await;
+    body.as_object_mut().expect("an object").remove("stream_options");
+    ask(&gateway, &token, body.clone()).await.expect(200);
+    assert_eq!(provider.last().body, body.to_string().into_bytes());
+}

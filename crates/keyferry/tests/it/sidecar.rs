@@ -103,7 +103,7 @@ impl Drop for Sidecar {
 fn sidecar(folder: &Path, gateway: &str, options: &[&str]) -> Command {
     let token = folder.join("token");
     if !token.exists() {
-        fs::write(&token, OPERATOR).expect("a file");
+        keyferry_kms_testing::write_private(&token, OPERATOR);
     }
     let mut command = command();
     command.args(["sidecar", "--gateway", gateway, "--token-file"]).arg(token);
@@ -215,6 +215,10 @@ fn a_frame_that_is_none_is_refused() {
     let mut longest = a_test().to_string().into_bytes();
     longest.resize(16 * 1024, b' ');
     is_refused(&sidecar.send(&frame(&longest)), "BYOK_SERVICE_UNAVAILABLE");
+    // Who is still writing what is too long sees the answer, and not a connection that breaks.
+    let mut long = sidecar.connect();
+    long.write_all(&frame(&vec![b'x'; 4 << 20])).expect("it is taken");
+    is_refused(&answer(&mut long), "request_too_large");
     let mut broken = sidecar.connect();
     broken.write_all(&frame(b"{}")[..5]).expect("it reads");
     broken.shutdown(std::net::Shutdown::Write).expect("it is open");

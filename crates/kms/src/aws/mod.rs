@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION, header::CONTENT_TYPE};
 use keyferry_core::{
     clock::Clock,
-    port::root::{Root, RootError},
+    port::root::{KeyVersions, Root, RootError},
 };
 use keyferry_envelope::{KeyContext, SecretBytes};
 
@@ -64,7 +64,7 @@ impl AwsConfigError {
     /// The value that is wrong.
     pub const fn field(&self) -> &'static str {
         match self {
-            Self::Endpoint(EndpointError::Ca) => "ca",
+            Self::Endpoint(error) if error.is_about_ca() => "ca",
             Self::Endpoint(_) => "endpoint",
             Self::KeyId => "key_id",
             Self::Region => "region",
@@ -85,7 +85,8 @@ pub struct Aws {
 impl Aws {
     /// Judges what stands in the configuration, without opening the file that it names.
     pub fn judge(config: &AwsConfig) -> Result<(), AwsConfigError> {
-        Ok(endpoint::judge(&Self::address(config)?)?)
+        // An authority is for STS too, whatever stands before KMS.
+        Ok(endpoint::judge(&Self::address(config)?, None)?)
     }
 
     /// The endpoint's address, if key and region are what they should be.
@@ -196,6 +197,10 @@ impl Root for Aws {
     /// wrapped what. To move away from a key is to name another one.
     async fn renew(&self, _: &KeyContext<'_>, _: &[u8]) -> Result<Option<Vec<u8>>, RootError> {
         Ok(None)
+    }
+
+    async fn versions(&self) -> Result<KeyVersions, RootError> {
+        Ok(KeyVersions::Untold)
     }
 }
 

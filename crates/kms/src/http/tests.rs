@@ -61,10 +61,22 @@ fn an_authority_must_be_a_certificate() {
     let folder = tempfile::tempdir().expect("a folder");
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "").expect("written");
-    for ca in [empty.as_path(), &folder.path().join("missing.pem")] {
-        let refused = Endpoint::new("https://vault.example", Some(ca)).err();
-        assert!(matches!(refused, Some(EndpointError::Ca)), "{}", ca.display());
+    for (ca, words) in
+        [(empty.as_path(), "no certificate"), (&folder.path().join("missing.pem"), "No such file")]
+    {
+        let refused = Endpoint::new("https://vault.example", Some(ca)).err().expect("a refusal");
+        let told = refused.to_string();
+        assert!(refused.is_about_ca() && told.contains(words), "{told}");
+        assert!(told.starts_with(&ca.display().to_string()), "{told}");
     }
+}
+
+#[test]
+fn an_authority_beside_plain_text_is_refused_and_not_ignored() {
+    let ca = std::path::Path::new("/nonexistent.pem");
+    assert!(matches!(judge("http://127.0.0.1:8200", Some(ca)), Err(EndpointError::CaUnused)));
+    assert!(judge("http://127.0.0.1:8200", None).is_ok());
+    assert!(judge("https://127.0.0.1:8200", Some(ca)).is_ok());
 }
 
 /// Answers one request with these bytes, then closes, or hangs if told so.

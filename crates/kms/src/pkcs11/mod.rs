@@ -20,7 +20,7 @@ mod worker;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use keyferry_core::port::root::{Root, RootError};
+use keyferry_core::port::root::{KeyVersions, Root, RootError};
 use keyferry_envelope::{Entropy, KeyContext, SecretBytes};
 
 use self::{
@@ -38,12 +38,22 @@ const PATIENCE: Duration = Duration::from_millis(4_800);
 /// Why there is no such root.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPkcs11 {
-    /// The module is none.
-    #[error("`module`")]
+    /// `module`.
+    #[error(transparent)]
     Module(#[from] InvalidModule),
-    /// The PIN's file is none.
-    #[error("`pin_file`")]
+    /// `pin_file`.
+    #[error(transparent)]
     PinFile(#[from] InvalidPinFile),
+}
+
+impl InvalidPkcs11 {
+    /// The value that is wrong.
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Module(_) => "module",
+            Self::PinFile(_) => "pin_file",
+        }
+    }
 }
 
 /// The root on a token.
@@ -127,6 +137,10 @@ impl Root for Pkcs11 {
     /// A key on a token has one version.
     async fn renew(&self, _: &KeyContext<'_>, _: &[u8]) -> Result<Option<Vec<u8>>, RootError> {
         Ok(None)
+    }
+
+    async fn versions(&self) -> Result<KeyVersions, RootError> {
+        Ok(KeyVersions::One)
     }
 }
 

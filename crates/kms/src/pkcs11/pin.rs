@@ -1,8 +1,14 @@
 //! The file with the user's PIN.
 
-use std::{fs, io::Read, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use keyferry_envelope::SecretBytes;
+
+use crate::file;
 
 /// Longer than any token takes.
 const MAX: usize = 255;
@@ -11,26 +17,27 @@ const MAX: usize = 255;
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPinFile {
     /// The file cannot be read.
-    #[error("the PIN's file cannot be read")]
-    Unreadable(#[from] std::io::Error),
+    #[error("{0} cannot be read: {1}")]
+    Unreadable(PathBuf, io::Error),
     /// Others may read the file.
-    #[error("the PIN's file has mode {0:04o}: others may read it. Its mode must be 0600 or 0400")]
-    Mode(u32),
+    #[error("{0} has mode {1:04o}: others may read it. Its mode must be 0600 or 0400")]
+    Mode(PathBuf, u32),
     /// The file does not hold a PIN.
-    #[error("the PIN's file must hold 1 to 255 bytes, and may have one line feed after them")]
-    Length,
+    #[error("{0} must hold 1 to 255 bytes, and may have one line feed after them")]
+    Length(PathBuf),
 }
 
 /// Reads the PIN; one line feed after it does not belong to it.
 pub(super) fn read(path: &Path) -> Result<SecretBytes, InvalidPinFile> {
-    let mut file = fs::File::open(path)?;
-    let mode = file.metadata()?.mode() & 0o7777;
+    let io = |error| InvalidPinFile::Unreadable(path.to_owned(), error);
+    let (mut file, meta) = file::open(path).map_err(io)?;
+    let mode = meta.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(InvalidPinFile::Mode(mode));
+        return Err(InvalidPinFile::Mode(path.to_owned(), mode));
     }
     let mut len = 0;
     // One byte more than a valid file can have, in a buffer that never grows and so is never copied.
-    let line = SecretBytes::try_init(MAX + 2, |bytes| -> std::io::Result<()> {
+    let line = SecretBytes::try_init(MAX + 2, |bytes| -> io::Result<()> {
         while len < bytes.len() {
             match file.read(&mut bytes[len..])? {
                 0 => break,
@@ -38,18 +45,19 @@ pub(super) fn read(path: &Path) -> Result<SecretBytes, InvalidPinFile> {
             }
         }
         Ok(())
-    })?;
+    })
+    .map_err(io)?;
     let line = &line.expose()[..len];
     let pin = line.strip_suffix(b"\n").unwrap_or(line);
     if pin.is_empty() || pin.len() > MAX {
-        return Err(InvalidPinFile::Length);
+        return Err(InvalidPinFile::Length(path.to_owned()));
     }
     Ok(SecretBytes::init(pin.len(), |bytes| bytes.copy_from_slice(pin)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 
@@ -73,16 +81,16 @@ mod tests {
     #[test]
     fn what_is_no_pin_is_refused() {
         for content in [b"".as_slice(), b"\n", &[b'1'; 256], &[b'1'; 5000]] {
-            assert!(matches!(read(file(content, 0o600).path()), Err(InvalidPinFile::Length)));
+            assert!(matches!(read(file(content, 0o600).path()), Err(InvalidPinFile::Length(_))));
         }
-        assert!(matches!(read(Path::new("/nonexistent/pin")), Err(InvalidPinFile::Unreadable(_))));
+        assert!(matches!(read(Path::new("/nonexistent/pin")), Err(InvalidPinFile::Unreadable(..))));
     }
 
     #[test]
     fn a_file_that_others_may_read_is_refused() {
         for mode in [0o640, 0o604, 0o644, 0o660] {
             let refused = read(file(b"1234", mode).path()).err();
-            assert!(matches!(refused, Some(InvalidPinFile::Mode(found)) if found == mode), "{mode:o}");
+            assert!(matches!(refused, Some(InvalidPinFile::Mode(_, found)) if found == mode), "{mode:o}");
         }
     }
 }

@@ -100,8 +100,8 @@ impl Token {
         let mut found = slots.into_iter().filter(is_it);
         match (found.next(), found.next()) {
             (Some(slot), None) => Ok(slot),
-            (None, _) => Err(RootError::Away("there is no token with this label".to_owned())),
-            (Some(_), Some(_)) => Err(denied("two tokens have this label")),
+            (None, _) => Err(RootError::Away("there is no token with this `token_label`".to_owned())),
+            (Some(_), Some(_)) => Err(denied("two tokens have this `token_label`")),
         }
     }
 
@@ -112,9 +112,12 @@ impl Token {
         session: &Session,
         refused: &mut Option<SecretBytes>,
     ) -> Result<(), RootError> {
-        let pin = pin::read(&self.config.pin_file).map_err(|error| RootError::Denied(error.to_string()))?;
+        let pin = pin::read(&self.config.pin_file)
+            .map_err(|error| RootError::Denied(format!("`pin_file`: {error}")))?;
         if refused.as_ref().is_some_and(|refused| refused.ct_eq(&pin)) {
-            return Err(denied("the token refused this PIN; it is not tried again until its file changes"));
+            return Err(denied(
+                "the token refused the PIN in `pin_file`; it is not tried again until that changes",
+            ));
         }
         let token = library.get_token_info(slot).map_err(failed)?;
         if token.user_pin_locked() {
@@ -139,7 +142,7 @@ impl Token {
                 _,
             )) => {
                 *refused = Some(pin);
-                Err(RootError::Denied(format!("the token refuses the user's PIN: {code:?}")))
+                Err(RootError::Denied(format!("the token refuses the PIN in `pin_file`: {code:?}")))
             }
             Err(error) => Err(failed(error)),
         }
@@ -155,8 +158,8 @@ impl Token {
         ];
         let found = session.find_objects(&wanted).map_err(failed)?;
         let &[key] = found.as_slice() else {
-            let many = "two AES keys on the token have this label";
-            let none = "no AES key on the token has this label";
+            let many = "two AES keys on the token have this `key_label`";
+            let none = "no AES key on the token has this `key_label`";
             return Err(denied(if found.is_empty() { none } else { many }));
         };
         let types = [

@@ -120,18 +120,21 @@ fn judged(answer: &Answer, asked: Asked) -> Result<(), RootError> {
     let denied = |words: &str| Err(RootError::Denied(words.to_owned()));
     match answer.status.as_u16() {
         200 => Ok(()),
-        400 if asked == Asked::AboutToken => denied("the token cannot be renewed"),
+        400 if asked == Asked::AboutToken => denied("the token in `token_file` cannot be renewed"),
         400 => match OperatorsFault::named_in(answer.body.expose()) {
             Some(fault @ OperatorsFault::TooOld) if asked == Asked::ToDecrypt => {
                 Err(RootError::Outdated(fault.words()))
             }
             Some(fault) => denied(fault.words()),
             None if asked == Asked::ToDecrypt => Err(RootError::Refused),
-            None => denied("it does not encrypt with this Transit key: is its type aes256-gcm96?"),
+            None => denied("it does not encrypt with this Transit `key`: is its type aes256-gcm96?"),
         },
-        401 | 403 => denied("the token is not valid any more, or its policy does not allow this"),
-        404 => denied("there is no Transit engine at this mount in this namespace"),
-        405 => denied("what is at this mount is not a Transit engine"),
+        401 | 403 => denied(
+            "the token in `token_file` is not valid any more, or its policy does not allow this: are \
+             `mount` and `key` those of the policy?",
+        ),
+        404 => denied("there is no Transit engine at this `mount` in this `namespace`"),
+        405 => denied("what is at this `mount` is not a Transit engine"),
         412 | 472 | 473 => Err(away("this server cannot answer now")),
         503 => Err(away("it is sealed or in maintenance")),
         _ => Err(fault(answer.status).unwrap_or(NO_ANSWER)),
@@ -166,10 +169,10 @@ impl OperatorsFault {
 
     const fn words(self) -> &'static str {
         match self {
-            Self::NoKey => "the Transit key does not exist: create or restore it",
+            Self::NoKey => "the Transit `key` does not exist: create or restore it",
             Self::TooOld => "the version of the Transit key is below its min_decryption_version: lower that",
-            Self::Deleted => "the Transit key is soft-deleted: restore it",
-            Self::WrongType => "the Transit key is of the wrong type: aes256-gcm96 is expected",
+            Self::Deleted => "the Transit `key` is soft-deleted: restore it",
+            Self::WrongType => "the Transit `key` is of the wrong type: aes256-gcm96 is expected",
         }
     }
 }

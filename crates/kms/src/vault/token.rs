@@ -1,7 +1,6 @@
 //! The token's file: read again when it is another file, or the server refuses the token.
 
 use std::{
-    fs::File,
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -13,21 +12,30 @@ use http::HeaderValue;
 use keyferry_core::port::root::RootError;
 use keyferry_envelope::SecretBytes;
 
-/// The longest token. Those of servers have less than 200 characters, batch tokens more.
+use crate::file;
+
+/// The longest file, and the longest piece that locked memory has. Tokens of servers have less than 200
+/// characters, batch tokens more.
 const MAX: usize = 4096;
+
+/// Whether others than the owner and its group may use a file of this mode. The group may: an agent
+/// that fetches the token writes it with 0640.
+pub const fn is_open_to_others(mode: u32) -> bool {
+    mode & 0o007 != 0
+}
 
 /// Why a file gives no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
     /// It cannot be read.
-    #[error("the token's file cannot be read: {0}")]
-    Io(io::ErrorKind),
+    #[error("{0} cannot be read: {1}")]
+    Io(PathBuf, io::Error),
     /// Everybody on the machine may read or change it.
-    #[error("the token's file has mode {0:04o}: others may use it. Run: chmod o= on it")]
-    Mode(u32),
+    #[error("{0} has mode {1:04o}: others may use it. Run: chmod o= {0}")]
+    Mode(PathBuf, u32),
     /// It is empty, too long, or has something else in it.
-    #[error("the token's file does not hold one token")]
-    NoToken,
+    #[error("{0} does not hold one token")]
+    NoToken(PathBuf),
 }
 
 /// A token.
@@ -106,7 +114,7 @@ impl TokenFile {
         tokio::task::spawn_blocking(move || work(&inner))
             .await
             .map_err(|_| RootError::Away("the gateway is stopping".to_owned()))?
-            .map_err(|error| RootError::Denied(error.to_string()))
+            .map_err(|error| RootError::Denied(format!("`token_file`: {error}")))
     }
 }
 
@@ -116,7 +124,8 @@ impl Inner {
     }
 
     fn is_another(&self) -> Result<bool, TokenFileError> {
-        let now = std::fs::metadata(&self.path).map_err(|error| TokenFileError::Io(error.kind()))?;
+        let now =
+            std::fs::metadata(&self.path).map_err(|error| TokenFileError::Io(self.path.clone(), error))?;
         Ok(Stamp::of(&now) != self.held().stamp)
     }
 
@@ -140,15 +149,13 @@ impl Stamp {
 }
 
 fn read(path: &Path) -> Result<Held, TokenFileError> {
-    let io = |error: io::Error| TokenFileError::Io(error.kind());
-    let mut file = File::open(path).map_err(io)?;
-    let meta = file.metadata().map_err(io)?;
-    // The group may: an agent that fetches the token writes it with 0640.
-    if meta.mode() & 0o007 != 0 {
-        return Err(TokenFileError::Mode(meta.mode() & 0o7777));
+    let io = |error: io::Error| TokenFileError::Io(path.to_owned(), error);
+    let (mut file, meta) = file::open(path).map_err(io)?;
+    if is_open_to_others(meta.mode()) {
+        return Err(TokenFileError::Mode(path.to_owned(), meta.mode() & 0o7777));
     }
     let mut len = 0;
-    let whole = SecretBytes::try_init(MAX + 1, |buf| {
+    let whole = SecretBytes::try_init(MAX, |buf| {
         while len < buf.len() {
             match file.read(&mut buf[len..])? {
                 0 => break,
@@ -158,9 +165,10 @@ fn read(path: &Path) -> Result<Held, TokenFileError> {
         Ok(())
     });
     let whole = whole.map_err(io)?;
+    let is_longer = file.read(&mut [0]).map_err(io)? > 0;
     let token = whole.expose()[..len].trim_ascii();
-    if token.is_empty() || token.len() > MAX || !token.iter().all(u8::is_ascii_graphic) {
-        return Err(TokenFileError::NoToken);
+    if is_longer || token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+        return Err(TokenFileError::NoToken(path.to_owned()));
     }
     let token = SecretBytes::init(token.len(), |to| to.copy_from_slice(token));
     Ok(Held { stamp: Stamp::of(&meta), token: Token(Arc::new(token)) })
@@ -194,14 +202,24 @@ mod tests {
     fn a_file_for_everybody_or_without_one_token_is_refused() {
         for mode in [0o644, 0o604, 0o602, 0o601] {
             let (_folder, path) = file(mode, "s.abc");
-            assert!(matches!(read(&path), Err(TokenFileError::Mode(seen)) if seen == mode));
+            assert!(matches!(read(&path), Err(TokenFileError::Mode(_, seen)) if seen == mode));
         }
         for content in ["", "\n", "s.abc s.def", "s.abc\ns.def", "s.\u{e9}", &"s".repeat(MAX + 1)] {
             let (_folder, path) = file(0o600, content);
-            assert!(matches!(read(&path), Err(TokenFileError::NoToken)));
+            assert!(matches!(read(&path), Err(TokenFileError::NoToken(_))));
         }
         let (folder, _) = file(0o600, "");
-        assert!(matches!(read(&folder.path().join("missing")), Err(TokenFileError::Io(_))));
+        let missing = folder.path().join("missing");
+        let told = read(&missing).err().expect("a refusal").to_string();
+        assert!(told.starts_with(&missing.display().to_string()) && told.contains("No such file"), "{told}");
+    }
+
+    #[test]
+    fn a_token_may_fill_its_file() {
+        for content in ["s.abc\n".to_owned(), "s".repeat(MAX)] {
+            let (_folder, path) = file(0o600, &content);
+            assert_eq!(text(&read(&path).expect("a token").token), content.trim());
+        }
     }
 
     #[tokio::test]

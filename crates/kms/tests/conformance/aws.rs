@@ -4,7 +4,7 @@ use std::{mem::discriminant, sync::Arc, time::Duration};
 
 use keyferry_core::{
     clock::{Clock, SystemClock},
-    port::root::{Root, RootError},
+    port::root::{KeyVersions, Root, RootError},
 };
 use keyferry_kms::{
     AwsConfig,
@@ -76,6 +76,7 @@ async fn a_key_in_kms_conforms() {
     another_context_is_refused(&*root).await;
     changed_bytes_are_refused(&*root).await;
     renewing_keeps_the_key(&*root).await;
+    assert_eq!(root.versions().await.expect("tells"), KeyVersions::Untold);
 
     // It does check.
     for root in [with_access_key(&config, &id, "wrong"), with_access_key(&config, "AKIAUNKNOWN", &secret)] {

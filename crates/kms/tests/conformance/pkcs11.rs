@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use cryptoki::object::Attribute;
-use keyferry_core::port::root::{Root, RootError};
+use keyferry_core::port::root::{KeyVersions, Root, RootError};
 use keyferry_envelope::SystemEntropy;
 use keyferry_kms::{
     Pkcs11Config,
@@ -34,6 +34,7 @@ fn a_hardware_key_conforms() {
         let root = root(&hsm.with_key("kek"));
         assert_eq!(root.id(), "pkcs11:keyferry/kek");
         conforms(&*root).await;
+        assert_eq!(root.versions().await.expect("tells"), KeyVersions::One);
     });
 }
 
@@ -98,7 +99,7 @@ fn a_refused_pin_is_not_tried_again_until_its_file_changes() {
         let config = hsm.with_key("kek");
         hsm.write_pin("0000");
         let root = root(&config);
-        assert!(denied(&*root).await.contains("PinIncorrect"));
+        assert!(denied(&*root).await.contains("`pin_file`: PinIncorrect"));
         // Now the token would take it, which shows whether it is tried.
         hsm.set_pin("0000");
         for _ in 0..3 {

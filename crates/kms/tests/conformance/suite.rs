@@ -1,6 +1,6 @@
 //! What every root must do: the specification of the port.
 
-use keyferry_core::port::root::{Root, RootError};
+use keyferry_core::port::root::{KeyVersions, Root, RootError};
 use keyferry_envelope::{KeyContext, KeyPurpose, SecretBytes};
 
 pub const CONTEXT: KeyContext<'static> =
@@ -76,4 +76,9 @@ pub async fn rotation_keeps_old_keys_readable(root: &dyn Root, rotate: impl Asyn
         assert!(matches!(root.unwrap(&other, wrapped).await, Err(RootError::Refused)));
     }
     assert!(root.renew(&CONTEXT, &after).await.expect("renews").is_none(), "it is renewed already");
+    let KeyVersions::Newest(newest) = root.versions().await.expect("tells") else {
+        panic!("it has versions")
+    };
+    assert_eq!(root.version_of(&after), Some(newest));
+    assert_eq!(root.version_of(&before), Some(newest - 1), "what lies under an old version is seen to");
 }

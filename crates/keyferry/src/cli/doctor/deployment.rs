@@ -10,6 +10,7 @@ use keyferry_core::{
     clock::{Clock, SystemClock},
     port::store::Store,
 };
+use keyferry_kms::vault::is_open_to_others;
 use keyferry_storage::sqlite::SqliteStore;
 
 use super::{super::runtime, check::Check};
@@ -97,18 +98,34 @@ fn database_folder(config: &Config) -> Check {
 fn root_secrets(config: &Config) -> Vec<Check> {
     let check = |root: &RootConfig| match root {
         RootConfig::Local(source) => Some(master_secret(config, source)),
-        RootConfig::Vault(vault) => Some(secret_file("vault_token", &vault.token_file)),
-        RootConfig::Pkcs11(module) => Some(secret_file("pkcs11_pin", &module.pin_file)),
+        RootConfig::Vault(vault) => Some(vault_token(&vault.token_file)),
+        RootConfig::Pkcs11(module) => Some(pkcs11_pin(&module.pin_file)),
         RootConfig::Aws(_) => None,
     };
     config.kms.roots().filter_map(check).collect()
 }
 
-fn secret_file(name: &'static str, path: &Path) -> Check {
+fn vault_token(path: &Path) -> Check {
+    let advice = "chmod o=: the gateway does not start like this.";
+    secret_file("vault_token", path, |meta| is_open_to_others(meta.mode()), advice)
+}
+
+fn pkcs11_pin(path: &Path) -> Check {
+    secret_file("pkcs11_pin", path, open_to_others, "chmod 600: the gateway does not start like this.")
+}
+
+/// By the rule that the root has for it.
+fn secret_file(
+    name: &'static str,
+    path: &Path,
+    is_refused: fn(&Metadata) -> bool,
+    advice: &'static str,
+) -> Check {
     match fs::metadata(path) {
-        Ok(meta) if open_to_others(&meta) => {
-            Check::no(name, shown(path, &meta), "chmod 600: the gateway does not start like this.")
+        Ok(meta) if !meta.is_file() => {
+            Check::no(name, format!("{} is no regular file", path.display()), "Bring the file.")
         }
+        Ok(meta) if is_refused(&meta) => Check::no(name, shown(path, &meta), advice),
         Ok(meta) => Check::ok(name, shown(path, &meta)),
         Err(_) => Check::no(name, format!("{} cannot be seen", path.display()), "Bring the file."),
     }

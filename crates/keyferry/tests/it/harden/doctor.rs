@@ -94,6 +94,22 @@ fn what_does_not_hold_is_named_and_ends_with_1() {
 }
 
 #[test]
+fn a_token_of_vault_is_judged_as_the_gateway_judges_it() {
+    let home = Home::new();
+    let file = home.path().join("keyferry.yaml");
+    let before = fs::read_to_string(&file).expect("a file");
+    let token = home.path().join("token");
+    fs::write(&token, "s.abc").expect("a file");
+    let root = "kms: {kind: vault, address: 'http://127.0.0.1:1', token_file: token}\n";
+    fs::write(&file, before + root).expect("a file");
+    for (mode, expected, code) in [(0o640, "ok", 0), (0o600, "ok", 0), (0o644, "no", 1), (0o641, "no", 1)] {
+        fs::set_permissions(&token, fs::Permissions::from_mode(mode)).expect("a mode");
+        let (said, ended) = ask(&mut home.keyferry(&["doctor"]));
+        assert_eq!((status(&said, "vault_token"), ended), (expected, Some(code)), "{mode:o}: {said}");
+    }
+}
+
+#[test]
 fn people_get_a_table_with_what_to_do() {
     let home = Home::new();
     let shown = text(&output(&mut home.keyferry(&["doctor"])).stdout);

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use keyferry_kms::VaultConfig;
 use keyferry_kms_testing::transit::Day;
 use serde_json::json;
 
 use super::{OnTransit, away::PROMISED, kms, run, vault};
-use crate::harness::{Gateway, Options, Provider, Tenant, a_key};
+use crate::harness::{Gateway, Options, Provider, Tenant, a_key, request};
 
 /// One gateway, one tenant whose KEK is not open, one day. On a day without answers several ask at once.
 async fn on_this_day(on: &mut OnTransit, tenant: &Tenant, key: &str, day: Day) {
@@ -90,6 +91,36 @@ async fn a_revoked_token_denies_and_a_new_one_in_its_file_is_used_at_once() {
     on.store(&tenant.id, "new").await.expect(201);
 }
 
+#[tokio::test]
+async fn a_new_token_is_used_at_once_though_the_circuit_is_open() {
+    let mut on = OnTransit::start("").await;
+    let tenant = on.gateway.tenant_with_key("openai", &a_key("sk-")).await;
+    on.forget().await;
+    let token = std::fs::read_to_string(&on.bench.config.token_file).expect("a token");
+    let next = on.bench.new_token(&json!({})).await;
+    on.bench.operator.done("POST", "auth/token/revoke", &json!({"token": token.trim()})).await;
+    for _ in 0..3 {
+        on.gateway.chat(&tenant.caller_token).await.refused(503, "BYOK_SERVICE_UNAVAILABLE");
+    }
+    on.gateway.chat(&tenant.caller_token).await.refused(503, "KMS_CIRCUIT_OPEN");
+    assert_eq!(on.readiness().await, "open");
+    on.bench.write_token(&next);
+    on.gateway.chat(&tenant.caller_token).await.expect(200);
+    assert_eq!(on.readiness().await, "ok");
+}
+
+#[tokio::test]
+async fn reading_a_token_takes_no_more_memory_than_is_locked() {
+    let mut on = OnTransit::start("").await;
+    let tenant = on.gateway.tenant_with_key("openai", &a_key("sk-")).await;
+    on.forget().await;
+    on.bench.write_token(&on.bench.new_token(&json!({})).await);
+    on.gateway.chat(&tenant.caller_token).await.expect(200);
+    let metrics = request("GET", &format!("{}/metrics", on.gateway.metrics_url()), &[], b"").await.text();
+    let overflowed = metrics.lines().find(|line| line.starts_with("keyferry_secretmem_overflowed_total "));
+    assert_eq!(overflowed, Some("keyferry_secretmem_overflowed_total 0"), "{metrics}");
+}
+
 /// The program does not start; what it says.
 async fn does_not_start(gateway: &Gateway) -> String {
     let begun = Instant::now();
@@ -128,4 +159,31 @@ async fn without_its_root_the_program_does_not_start_and_says_why() {
     on.server.down().await;
     let told = does_not_start(&fresh).await;
     assert!(told.contains("kms: the root vault:transit/kek"), "{told}");
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_starting_is_named_by_its_setting_and_a_file_by_its_path() {
+    let mut on = OnTransit::start("").await;
+    let config = &on.bench.config;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (missing, pipe) = (folder.path().join("missing"), folder.path().join("pipe"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    let told_of = |path: &std::path::Path, words: &str| format!("kms.token_file: {} {words}", path.display());
+    on.gateway.kill();
+    let data = on.gateway.dir().join("data");
+    for (config, words) in [
+        (VaultConfig { key: "other".to_owned(), ..config.clone() }, "`mount` and `key`".to_owned()),
+        (VaultConfig { token_file: missing.clone(), ..config.clone() }, told_of(&missing, "cannot be read")),
+        (
+            VaultConfig { token_file: pipe.clone(), ..config.clone() },
+            told_of(&pipe, "cannot be read: it is no"),
+        ),
+        (VaultConfig { ca: Some(missing.clone()), ..config.clone() }, "kms.ca: plain http".to_owned()),
+    ] {
+        std::fs::remove_dir_all(&data).expect("a store of another root is refused before");
+        std::fs::create_dir(&data).expect("a folder");
+        on.gateway.set_kms(&kms(&vault(&config), ""));
+        let told = does_not_start(&on.gateway).await;
+        assert!(told.contains(&words), "{words}: {told}");
+    }
 }

@@ -162,6 +162,15 @@ async fn what_is_wrong_with_it_is_not_told_and_no_other_key_serves() {
 }
 
 #[tokio::test]
+async fn a_gateway_token_that_was_sealed_goes_to_no_provider() {
+    let scene = Scene::start("").await;
+    let sealed = scene.seal_for_request(&scene.tenant.admin_token).await;
+    let count = scene.provider.count();
+    scene.ask(CHAT, &sealed).await.refused(400, "BYOK_DECRYPTION_FAILED");
+    assert_eq!(scene.provider.count(), count);
+}
+
+#[tokio::test]
 async fn a_key_that_nobody_published_is_named_as_such() {
     let scene = Scene::start("").await;
     let good = scene.seal_for_request(&a_key("sk-own-")).await;

@@ -35,6 +35,18 @@ async fn a_sealed_key_is_stored_and_rotated_without_being_sent_in_plain_text() {
 }
 
 #[tokio::test]
+async fn a_gateway_token_that_was_sealed_is_not_stored() {
+    let scene = Scene::start("").await;
+    let token = &scene.tenant.caller_token;
+    let sealed = async || scene.seal(token, SealPurpose::Store, &scene.tenant.id, "openai", now()).await;
+    let body = json!({"provider": "openai", "label": "token", "sealed_key": sealed().await});
+    scene.credentials("POST", "", &body).await.refused(400, "BYOK_DECRYPTION_FAILED");
+    let body = json!({"sealed_key": sealed().await});
+    let rotate = format!("/{}/rotate", scene.tenant.credential_id);
+    scene.credentials("POST", &rotate, &body).await.refused(400, "BYOK_DECRYPTION_FAILED");
+}
+
+#[tokio::test]
 async fn what_was_sealed_for_a_request_is_not_stored_and_a_replay_is_told() {
     let scene = Scene::start("").await;
     let seal = |purpose| scene.seal("sk-ant-0123456789abcdef", purpose, &scene.tenant.id, "anthropic", now());

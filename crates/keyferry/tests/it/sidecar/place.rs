@@ -49,6 +49,22 @@ fn a_folder_that_others_may_write_to_is_refused() {
 }
 
 #[test]
+fn a_token_that_others_may_read_is_refused() {
+    let folder = folder();
+    let token = folder.path().join("token");
+    fs::write(&token, OPERATOR).expect("a file");
+    for open in [0o644, 0o604, 0o602] {
+        fs::set_permissions(&token, fs::Permissions::from_mode(open)).expect("a mode");
+        let said = refused(folder.path(), NO_GATEWAY, &[]);
+        assert!(said.contains("--token-file") && said.contains(&format!("{open:04o}")), "{said}");
+        assert!(said.contains("chmod o="), "{said}");
+    }
+    // As systemd hands credentials to a group.
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o640)).expect("a mode");
+    Sidecar::start_in(folder, NO_GATEWAY, &[]);
+}
+
+#[test]
 fn what_is_there_and_no_socket_is_not_touched() {
     let folder = folder();
     let place = folder.path().join("keys.sock");

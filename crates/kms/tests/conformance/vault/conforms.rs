@@ -63,7 +63,7 @@ async fn the_operators_faults_are_denials(operator: Operator) {
     let named = || bench.config.clone();
     for (config, words) in [
         (VaultConfig { key: missing(), ..named() }, "does not exist"),
-        (VaultConfig { mount: missing(), ..named() }, "at this mount"),
+        (VaultConfig { mount: missing(), ..named() }, "at this `mount`"),
         (VaultConfig { namespace: Some(missing()), ..named() }, "namespace"),
     ] {
         let other = Vault::new(&config, Arc::new(SystemEntropy)).expect("a root");

@@ -24,6 +24,28 @@ async fn another_token_in_the_file_is_used_from_the_next_call_on() {
 }
 
 #[tokio::test]
+async fn after_a_denial_another_token_is_news_once() {
+    let server = Transit::start().await;
+    let bench = Bench::small(&server, "transit").await;
+    let vault = bench.vault();
+    let [second, third] = [bench.new_token(&json!({})).await, bench.new_token(&json!({})).await];
+    bench.write_token(&bench.new_token(&json!({})).await);
+    assert!(!vault.has_other_credentials().await, "nobody was denied");
+    server.has(Day::Denying);
+    assert!(vault.wrap(&CONTEXT, &key(7)).await.is_err());
+    assert!(!vault.has_other_credentials().await, "it is the token that was denied");
+    bench.write_token(&second);
+    assert_eq!([vault.has_other_credentials().await, vault.has_other_credentials().await], [true, false]);
+
+    let path = &bench.config.token_file;
+    std::fs::remove_file(path).expect("it was there");
+    assert!(vault.wrap(&CONTEXT, &key(7)).await.is_err());
+    assert!(!vault.has_other_credentials().await, "there is none");
+    bench.write_token(&third);
+    assert_eq!([vault.has_other_credentials().await, vault.has_other_credentials().await], [true, false]);
+}
+
+#[tokio::test]
 async fn a_refused_token_is_read_again_once() {
     let server = Transit::start().await;
     let bench = Bench::small(&server, "transit").await;

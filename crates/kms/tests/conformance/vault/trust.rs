@@ -63,6 +63,9 @@ async fn a_configuration_is_refused_with_the_value_that_is_wrong() {
         config.ca = Some("/nowhere/ca.pem".into());
     });
     assert_eq!(missing.field(), "ca");
+    let unused = refused(&|config| config.ca = Some("/nowhere/ca.pem".into()));
+    assert!(matches!(unused, VaultConfigError::Endpoint(EndpointError::CaUnused)), "its address is http");
+    assert_eq!(unused.field(), "ca");
     assert_eq!(refused(&|config| config.mount = "../sys".to_owned()).field(), "mount");
     assert_eq!(refused(&|config| config.key = "a/b".to_owned()).field(), "key");
     assert_eq!(refused(&|config| config.namespace = Some("a b".to_owned())).field(), "namespace");
