@@ -84,6 +84,12 @@ function ownAnswer(provider, method, path, body) {
   return answer && Buffer.from(JSON.stringify(answer));
 }
 
+/** Gemini's v1 is its v1beta, and its endpoint in the dialect of OpenAI is OpenAI's. */
+function pathAtAimock(provider, target) {
+  if (provider !== 'gemini') return target;
+  return target.startsWith('/v1beta/openai/') ? target.replace('/v1beta/openai/', '/v1/') : target.replace(/^\/v1\//, '/v1beta/');
+}
+
 // ----------------------------------------------------------------------------------------------------------- front
 
 const TEAR_AT = 700;
@@ -123,7 +129,7 @@ async function serve(aimockPort, request, response) {
   }
   const upstream = http.request({
     host: '127.0.0.1', port: aimockPort, method: request.method, agent: false,
-    path: provider === 'gemini' ? target.replace(/^\/v1\//, '/v1beta/') : target,
+    path: pathAtAimock(provider, target),
     headers: { 'content-type': request.headers['content-type'] ?? '', 'content-length': body.length },
   });
   upstream.on('error', () => response.destroy());

@@ -27,8 +27,13 @@ DIRECT = os.environ.get("DIRECT") == "1"
 HOSTS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 PROVIDERS = ("openai", "anthropic", "gemini")
 SUITES = [("python", "newest"), ("python", "before"), ("node", "newest"), ("node", "before")]
+MODELS = """\
+models:
+  mock: {candidates: [anthropic/claude-mock, openai/gpt-mock]}
+  best: {tier: enterprise, candidates: [openai/gpt-mock]}
+"""
 FILES = {  # the packages that have an older major version worth keeping
-    "newest": ("openai", "anthropic", "gemini", "streams"),
+    "newest": ("openai", "anthropic", "gemini", "unified", "streams"),
     "before": ("anthropic", "gemini"),
 }
 
@@ -89,7 +94,8 @@ def fresh_keys() -> dict:
 
 def base_urls(port: int) -> dict:
     here = f"http://127.0.0.1:{port}"
-    return {"openai": f"{here}/openai/v1", "anthropic": f"{here}/anthropic", "gemini": f"{here}/gemini"}
+    native = {"openai": f"{here}/openai/v1", "anthropic": f"{here}/anthropic", "gemini": f"{here}/gemini"}
+    return native | {"unified": f"{here}/v1"}
 
 
 @contextmanager
@@ -132,7 +138,7 @@ class Gateway:
             "listeners:\n"
             f'  - {{bind: "127.0.0.1:{self.port}", resources: [gateway, admin, health]}}\n'
             f'  - {{bind: "127.0.0.1:{metrics}", resources: [metrics, health]}}\n'
-            f"upstream:\n  dial:\n{dial}\n", encoding="utf-8")
+            f"{MODELS}upstream:\n  dial:\n{dial}\n", encoding="utf-8")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [gateway_binary(), "serve", "--config", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,

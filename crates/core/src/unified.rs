@@ -2,9 +2,11 @@
 //!
 //! Anthropic and Gemini have endpoints of that dialect of their own, so no body is ever translated here.
 
+use std::borrow::Cow;
+
 use crate::{
     dialect::Dialect,
-    net::base_url::BaseUrl,
+    net::{base_url::BaseUrl, target::model_name},
     operation::{self, Matched, Operation},
     provider::Provider,
 };
@@ -13,14 +15,14 @@ use crate::{
 const CALLS: [&str; 4] = ["chat.completions", "responses", "embeddings", "audio.transcriptions"];
 
 /// An operation of the unified surface.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Found<'p> {
     /// A provider is called.
     Call(&'static Operation),
     /// The models that the caller may use.
     Models,
     /// One of them.
-    Model(&'p str),
+    Model(Cow<'p, str>),
 }
 
 /// Finds the operation of a method and a whole path (`/v1/models`).
@@ -29,7 +31,11 @@ pub fn find<'p>(method: &str, path: &'p str) -> Option<Found<'p>> {
         return match path {
             "/v1/models" => Some(Found::Models),
             // The name has a slash of its own.
-            _ => path.strip_prefix("/v1/models/").filter(|name| !name.is_empty()).map(Found::Model),
+            _ => path
+                .strip_prefix("/v1/models/")
+                .filter(|name| !name.is_empty())
+                .map(model_name)
+                .map(Found::Model),
         };
     }
     let Matched { operation, .. } = operation::find(Dialect::OpenAi, method, path)?;
@@ -90,14 +96,16 @@ mod tests {
     fn the_surface_has_four_calls_and_the_models() {
         assert_eq!(calls().count(), CALLS.len());
         let name = |method, path| match find(method, path) {
-            Some(Found::Call(operation)) => operation.name,
-            Some(Found::Models) => "models",
+            Some(Found::Call(operation)) => operation.name.into(),
+            Some(Found::Models) => "models".into(),
             Some(Found::Model(name)) => name,
-            None => "",
+            None => Cow::Borrowed(""),
         };
         assert_eq!(name("POST", "/v1/responses"), "responses");
         assert_eq!(name("GET", "/v1/models"), "models");
-        assert_eq!(name("GET", "/v1/models/acme/meta/llama"), "acme/meta/llama");
+        for path in ["/v1/models/acme/meta/llama", "/v1/models/acme%2Fmeta%2Fllama"] {
+            assert_eq!(name("GET", path), "acme/meta/llama");
+        }
         for (method, path) in [
             ("POST", "/v1/moderations"),
             ("POST", "/v1/models"),

@@ -12,6 +12,8 @@ const HOSTS = {
   anthropic: 'api.anthropic.com',
   gemini: 'generativelanguage.googleapis.com',
 };
+// Where each provider speaks the dialect of OpenAI.
+const OPENAI_DIALECT = { openai: '/v1', anthropic: '/v1', gemini: '/v1beta/openai' };
 const AUTH_HEADERS = ['authorization', 'x-api-key', 'x-goog-api-key'];
 const OURS = /^(x-keyferry-|x-byok-|x-encrypted-key|x-session-key|x-sealed-key|x-forwarded-|forwarded$|via$|x-real-ip$)/;
 const PASSING = new RegExp('^(x-stainless-|x-goog-api-client|x-server-timeout|user-agent|content-type|' +
@@ -77,6 +79,24 @@ export async function nothingArrived() {
 
 /** One request arrived: the SDK's own, with the provider's key in one header and nothing of ours. */
 export async function arrivedAsSent(mode, provider) {
+  const [request] = sent;
+  const { pathname, search } = new URL(request.url);
+  const prefix = new URL(baseUrls[provider]).pathname.replace(/\/v1$/, '');
+  return arrived(mode, provider, (pathname + search).slice(prefix.length), request.body);
+}
+
+/** The same on the unified surface: the provider's own endpoint, and its name for the model; nothing else. */
+export async function arrivedRenamed(mode, provider, asked) {
+  const [request] = sent;
+  const path = new URL(request.url).pathname.slice(new URL(baseUrls.unified).pathname.length);
+  const [before, after, ...more] = request.body.toString('latin1').split(asked);
+  assert.deepEqual([after !== undefined, more], [true, []], 'the model stands there once');
+  const renamed = Buffer.from(before + asked.slice(asked.indexOf('/') + 1) + after, 'latin1');
+  assert.equal(request.answer['x-keyferry-model'], asked);
+  return arrived(mode, provider, OPENAI_DIALECT[provider] + path, renamed);
+}
+
+async function arrived(mode, provider, target, body) {
   const [request, ...more] = sent;
   const records = await takeRecords();
   assert.equal(records.length, 1, 'one call of the SDK is one request at the provider');
@@ -90,10 +110,8 @@ export async function arrivedAsSent(mode, provider) {
   assert.equal(headers[keys[0]].replace(/^Bearer /, ''), mode.providerKey(provider));
   assert.equal(record.provider, provider);
   assert.equal(record.method, request.method);
-  const { pathname, search } = new URL(request.url);
-  const prefix = new URL(baseUrls[provider]).pathname.replace(/\/v1$/, '');
-  assert.equal(record.target, (pathname + search).slice(prefix.length));
-  assert.equal(record.body_sha256, createHash('sha256').update(request.body).digest('hex'), 'the body changed');
+  assert.equal(record.target, target);
+  assert.equal(record.body_sha256, createHash('sha256').update(body).digest('hex'), 'the body changed');
   for (const [name, value] of Object.entries(request.headers)) {
     if (PASSING.test(name)) assert.equal(headers[name], value, `${name} did not arrive as sent`);
   }

@@ -16,6 +16,8 @@ HOSTS = {
     "anthropic": "api.anthropic.com",
     "gemini": "generativelanguage.googleapis.com",
 }
+# Where each provider speaks the dialect of OpenAI.
+OPENAI_DIALECT = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta/openai"}
 AUTH_HEADERS = {"authorization", "x-api-key", "x-goog-api-key"}
 OUR_HEADERS = ("x-keyferry-", "x-byok-", "x-encrypted-key", "x-session-key", "x-sealed-key")
 TELLTALE_HEADERS = {"via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
@@ -93,6 +95,21 @@ class Wire:
 
     def arrived_as_sent(self, mode: Mode, provider: str) -> dict:
         """One request arrived: the SDK's own, with the provider's key in one header and nothing of ours."""
+        parts = urlsplit(self.sent[0].url)
+        sent_target = parts.path + (f"?{parts.query}" if parts.query else "")
+        prefix = urlsplit(base_url(provider)).path.removesuffix("/v1")
+        return self._arrived(mode, provider, sent_target.removeprefix(prefix), self.sent[0].body)
+
+    def arrived_renamed(self, mode: Mode, provider: str, asked: str) -> dict:
+        """The same on the unified surface: the provider's own endpoint, and its name for the model; nothing else."""
+        sent = self.sent[0]
+        path = urlsplit(sent.url).path.removeprefix(urlsplit(base_url("unified")).path)
+        assert sent.body.count(asked.encode()) == 1
+        body = sent.body.replace(asked.encode(), asked.split("/", 1)[1].encode())
+        assert sent.answer["x-keyferry-model"] == asked
+        return self._arrived(mode, provider, OPENAI_DIALECT[provider] + path, body)
+
+    def _arrived(self, mode: Mode, provider: str, target: str, body: bytes) -> dict:
         records = self.take()
         assert len(records) == len(self.sent) == 1, "one call of the SDK is one request at the provider"
         sent, record = self.sent.pop(), records[0]
@@ -104,11 +121,8 @@ class Wire:
         assert next(iter(keys.values())).removeprefix("Bearer ") == mode.provider_key(provider)
         assert record["provider"] == provider
         assert record["method"] == sent.method
-        parts = urlsplit(sent.url)
-        sent_target = parts.path + (f"?{parts.query}" if parts.query else "")
-        prefix = urlsplit(base_url(provider)).path.removesuffix("/v1")
-        assert record["target"] == sent_target.removeprefix(prefix)
-        assert record["body_sha256"] == hashlib.sha256(sent.body).hexdigest(), "the body changed on its way"
+        assert record["target"] == target
+        assert record["body_sha256"] == hashlib.sha256(body).hexdigest(), "the body changed on its way"
         for name, value in sent.headers.items():
             if name.startswith(PASSING_HEADERS):
                 assert headers.get(name) == value, f"{name} did not arrive as sent"

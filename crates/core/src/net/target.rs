@@ -6,6 +6,8 @@
 
 mod query;
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
 use super::path::{self, PathRefused};
@@ -45,6 +47,30 @@ pub enum TargetRefused {
     CredentialInQuery,
 }
 
+/// Where a name stands in the path that has a slash of its own.
+const NAMES: &str = "v1/models/";
+const ESCAPED_SLASH: &str = "%2F";
+
+/// The path to judge: the name of a model with its slash in plain, which official SDKs write with an escape.
+///
+/// It is the one escape that is let through, at the end of the one path where both readings mean the same: there a
+/// slash divides nothing, no provider is called, and whoever decodes it names the same model.
+fn plain(after_slash: &str) -> Cow<'_, str> {
+    match after_slash.strip_prefix(NAMES).map(model_name) {
+        Some(Cow::Owned(name)) => Cow::Owned(format!("{NAMES}{name}")),
+        _ => Cow::Borrowed(after_slash),
+    }
+}
+
+/// The name of a model as it stands in a path that was judged.
+pub fn model_name(in_path: &str) -> Cow<'_, str> {
+    if in_path.contains(ESCAPED_SLASH) {
+        Cow::Owned(in_path.replace(ESCAPED_SLASH, "/"))
+    } else {
+        Cow::Borrowed(in_path)
+    }
+}
+
 /// Judges a request target as it stood on the wire.
 pub fn check(target: &[u8]) -> Result<(), TargetRefused> {
     if target.len() > MAX_BYTES {
@@ -62,7 +88,7 @@ pub fn check(target: &[u8]) -> Result<(), TargetRefused> {
     }
     let after_slash = text.strip_prefix('/').ok_or(TargetRefused::NotOriginForm)?;
     let (path, query) = after_slash.split_once('?').unwrap_or((after_slash, ""));
-    path::check(path)?;
+    path::check(&plain(path))?;
     query::check(query)?;
     if query::has_credential(query) {
         return Err(TargetRefused::CredentialInQuery);

@@ -6,6 +6,7 @@ use keyferry_core::{
     admission::Platform,
     body::output_ceiling,
     id::ProviderId,
+    model::ModelName,
     money::Price,
     operation::{Operation, RequestBody},
     usage::{TokenUsage, estimate_tokens},
@@ -39,6 +40,12 @@ impl Payments {
     /// The platform's key for a provider.
     pub(super) fn key(&self, provider: &ProviderId) -> Option<&Arc<ApiKey>> {
         self.0.keys.of(provider)
+    }
+
+    /// Whether the platform could pay for a model: it has a key, and the model a price.
+    pub(super) fn covers(&self, model: &ModelName) -> bool {
+        let priced = self.0.prices.of(model.provider.as_str(), &model.model).is_some();
+        priced && self.key(&model.provider).is_some()
     }
 
     /// What a request may cost at most, as far as that can be told before it is answered.

@@ -79,6 +79,20 @@ impl Scene {
         assert!(!head.contains(&self.tenant.caller_token), "the gateway token went out: {head}");
     }
 
+    /// On the unified surface every provider gets its key as a bearer.
+    #[track_caller]
+    fn assert_one_bearer(&self, seen: &Seen, provider: &'static str) {
+        let found: Vec<(String, &str)> = seen
+            .headers
+            .iter()
+            .filter(|(name, _)| CREDENTIALS.contains(&name.to_ascii_lowercase().as_str()))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+            .collect();
+        let bearer = format!("Bearer {}", self.keys[provider]);
+        assert_eq!(found, [("authorization".to_owned(), bearer.as_str())], "{provider}");
+        assert!(!String::from_utf8_lossy(&seen.head).contains(&self.tenant.caller_token), "{provider}");
+    }
+
     async fn post(&self, path: &str, headers: &[(&str, &str)]) -> crate::harness::Reply {
         request("POST", &format!("{}{path}", self.gateway.url()), headers, BODY).await
     }
@@ -599,4 +613,57 @@ async fn a_switch_of_protocols_is_refused() {
     let road = Crossroads::with(Provider::answering([Answer::raw(switch)]).await).await;
     road.ask().await.refused(502, "BYOK_UPSTREAM_ERROR");
     road.assert_only(1);
+}
+
+#[tokio::test]
+async fn on_the_unified_surface_the_same_lists_hold_for_every_provider() {
+    let answered = json!({"object": "chat.completion"}).to_string();
+    let provider = Provider::answering([Answer::with(
+        200,
+        &[
+            ("content-type", "application/json"),
+            ("x-request-id", "req_theirs"),
+            ("x-ratelimit-remaining-requests", "7"),
+            ("set-cookie", "a=b"),
+            ("server", "theirs"),
+            ("x-keyferry-model", "moon/m"),
+            ("x-keyferry-credential", "platform"),
+        ],
+        answered.as_bytes(),
+    )])
+    .await;
+    let scene = Scene::before(&provider).await;
+    let token = scene.tenant.caller_token.as_str();
+    let bearer = format!("Bearer {token}");
+    for (name, ..) in SURFACES {
+        let body = format!("{{\"model\":\"{name}/m\"}}");
+        for slot in [("authorization", bearer.as_str()), ("x-api-key", token), ("x-keyferry-token", token)] {
+            let headers = [
+                slot,
+                ("content-type", "application/json"),
+                ("openai-organization", "org"),
+                ("idempotency-key", "once"),
+                ("x-stainless-lang", "python"),
+                ("cookie", "a=b"),
+                ("x-forwarded-for", "192.0.2.1"),
+                ("x-keyferry-model", "moon/m"),
+            ];
+            let url = format!("{}/v1/chat/completions", scene.gateway.url());
+            let reply = request("POST", &url, &headers, body.as_bytes()).await.expect(200);
+            let seen = provider.last();
+            scene.assert_one_bearer(&seen, name);
+            let passed: Vec<_> = seen.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+            for (header, _) in &headers[1..5] {
+                assert!(passed.iter().any(|known| known == header), "{header} to {name}");
+            }
+            for (header, _) in &headers[5..] {
+                assert!(!passed.iter().any(|known| known == header), "{header} to {name}");
+            }
+            assert_eq!(reply.header("x-keyferry-model"), format!("{name}/m"));
+            assert_eq!(reply.header("x-keyferry-credential"), "held");
+            assert_eq!(reply.header("x-request-id"), "req_theirs");
+            assert_eq!(reply.header("x-ratelimit-remaining-requests"), "7");
+            assert_eq!((reply.header("set-cookie"), reply.header("server")), ("", ""));
+        }
+    }
 }

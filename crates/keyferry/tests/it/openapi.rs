@@ -161,7 +161,7 @@ fn unified_operation(method: &str, path: &str) -> &'static str {
     match unified::find(method, &path.replace("{model}", "openai/m-1")) {
         Some(Found::Call(operation)) => operation.name,
         Some(Found::Models) => "models.list",
-        Some(Found::Model("openai/m-1")) => "models.get",
+        Some(Found::Model(name)) if name == "openai/m-1" => "models.get",
         found => panic!("{method} {path}: {found:?}"),
     }
 }

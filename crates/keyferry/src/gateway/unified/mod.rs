@@ -73,7 +73,7 @@ impl Gateway {
         heads::check_headers(&parts.headers)?;
         match find(&parts.method, parts.uri.path(), parts.uri.query())? {
             Found::Models => self.models(None, offered, &parts, incoming).await,
-            Found::Model(name) => self.models(Some(name), offered, &parts, incoming).await,
+            Found::Model(name) => self.models(Some(&*name), offered, &parts, incoming).await,
             Found::Call(operation) => {
                 let call = Call { id, operation, parts, incoming, started };
                 self.call_unified(call, offered, &caller).await

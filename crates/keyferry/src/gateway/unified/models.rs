@@ -9,7 +9,7 @@ use keyferry_core::{
     admission::{Caller, Denial, TenantView},
     code::Code,
     dialect::Dialect,
-    model::Named,
+    model::{ModelName, Named},
     operation::{self, RequestBody},
     port::counter::Scope,
     provider::Provider,
@@ -85,7 +85,8 @@ impl Gateway {
         Err(problem)
     }
 
-    /// Aliases of the tier, and the models that the configuration names whose provider there is a key for.
+    /// Aliases of the tier, and of the models that the configuration names those that there is a key for: the tenant's,
+    /// one that came along, or the platform's where it may pay.
     fn visible(
         &self,
         caller: &Caller,
@@ -93,9 +94,10 @@ impl Gateway {
         tier: &Tier,
         brought: Option<&OfferedKey>,
     ) -> BTreeMap<String, Value> {
-        let has_key = |provider: &Provider| {
+        let has_key = |name: &ModelName, provider: &Provider| {
             view.credential_for(&provider.id).is_some()
                 || matches!(brought, Some(OfferedKey::ByName(map)) if names(map.expose(), provider))
+                || view.tenant.fallback.missing && self.payments.covers(name)
         };
         let catalogue = &self.entitlements.catalogue;
         let aliases = catalogue
@@ -104,7 +106,9 @@ impl Gateway {
             .map(|alias| (alias.name.as_str().to_owned(), OWNER_OF_ALIASES));
         let models = catalogue
             .models()
-            .filter(|name| self.endpoints.get(name.provider.as_str()).is_some_and(has_key))
+            .filter(|name| {
+                self.endpoints.get(name.provider.as_str()).is_some_and(|provider| has_key(name, provider))
+            })
             .filter(|name| tier.allows(Named::Model { provider: &name.provider, model: &name.model }).is_ok())
             .map(|name| (name.to_string(), name.provider.as_str()));
         let bound = caller.models();

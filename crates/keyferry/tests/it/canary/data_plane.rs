@@ -9,10 +9,11 @@ use crate::{
     session,
 };
 
-const SURFACES: [(&str, &str); 3] = [
+const SURFACES: [(&str, &str); 4] = [
     ("openai", "/openai/v1/chat/completions"),
     ("anthropic", "/anthropic/v1/messages"),
     ("gemini", "/gemini/v1beta/models/gemini-2.5-flash:generateContent"),
+    ("unified", "/v1/chat/completions"),
 ];
 
 /// Headers in which a key may be sent, rightly or not.
@@ -35,7 +36,7 @@ const HEADERS: [&str; 16] = [
     "traceparent",
 ];
 
-const BODY: &str = r#"{"model": "gpt-4.1-mini", "messages": []}"#;
+const BODY: &str = r#"{"model": "openai/gpt-4.1-mini", "messages": []}"#;
 
 #[tokio::test]
 async fn keys_in_the_place_of_a_token_or_in_any_header_leave_no_trace() {
@@ -220,12 +221,15 @@ async fn keys_in_bodies_leave_no_trace() {
             ("KEY", "audio/transcriptions"),
             ("B", "images/edits"),
             ("B", "files"),
+            ("B", ""),
         ] {
             let way = format!("in the form {part:?} with boundary {boundary} for {path}");
             let key = waters.key(&way);
             let kind = format!("multipart/form-data; boundary={}", boundary.replace("KEY", &key));
             let headers = [("authorization", bearer.as_str()), ("content-type", kind.as_str())];
-            waters.ask(&way, &format!("POST /openai/v1/{path}"), &headers, &part.replace("KEY", &key)).await;
+            let path =
+                if path.is_empty() { "/v1/audio/transcriptions" } else { &format!("/openai/v1/{path}") };
+            waters.ask(&way, &format!("POST {path}"), &headers, &part.replace("KEY", &key)).await;
         }
     }
     waters.assert_clean().await;
@@ -257,6 +261,11 @@ const LINES: &[&str] = &[
     "GET /anthropic/v1/models?after_id=KEY",
     "POST /anthropic/v1/messages?KEY=true",
     "GET /v1/models/KEY",
+    "GET /v1/models/openai/KEY",
+    "GET /v1/models/openai%2FKEY",
+    "GET /v1/models?after=KEY",
+    "POST /v1/KEY",
+    "POST /v1/chat/completions?KEY=1",
     "GET /v1/jobs/KEY",
     "GET /api/KEY",
     "GET /api/v1/KEY",
@@ -334,7 +343,9 @@ async fn session_keys_leave_no_trace() {
             let beside = if how == "that does not open" { base64(&[8; 32]) } else { base64(&secret) };
             let headers =
                 [("authorization", &*good), ("x-encrypted-key", &encrypted), ("x-session-key", &beside)];
-            let answer = waters.ask(&way, &format!("POST {path}"), &headers, "{}").await;
+            // On the path of Gemini's surface another model is named.
+            let body = if surface == "gemini" { "{}" } else { BODY };
+            let answer = waters.ask(&way, &format!("POST {path}"), &headers, body).await;
             assert_eq!(answer.starts_with(b"HTTP/1.1 200"), how == "that opens", "{way}");
         }
     }

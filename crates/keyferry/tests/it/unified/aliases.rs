@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{ALIASES, CHAT, Scene, asked};
-use crate::harness::a_key;
+use crate::harness::{Gateway, Options, Provider, a_key};
 
 #[tokio::test]
 async fn the_first_candidate_with_a_stored_key_serves_and_a_change_counts_at_once() {
@@ -90,4 +90,29 @@ async fn a_token_that_is_bound_to_models_follows_the_name_that_is_asked_for() {
     scene.gateway.chat(&token).await.expect(200);
     let body = json!({"model": "openai/gpt-4.1-mini", "messages": []});
     scene.gateway.post(&token, CHAT, &[], &body).await.refused(403, "MODEL_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn where_the_platform_may_pay_it_serves_after_every_key_of_the_tenant() {
+    let (provider, key) = (Provider::right().await, a_key("sk-platform-"));
+    let prices = "prices: {openai/gpt-4.1-mini: {input: '1', output: '1'}}";
+    let yaml = format!("{ALIASES}\n{prices}\nproviders: {{openai: {{platform_key: {key}}}}}");
+    let gateway = Gateway::start(Options::to(&provider).yaml(&yaml)).await;
+    let scene = Scene { provider, gateway };
+    let someone = scene.tenant("someone", None).await;
+    let allow = async |missing: bool| {
+        let body = json!({"fallback": {"missing": missing}, "budget_micro_usd": 1_000_000});
+        scene.gateway.operator("PATCH", "/tenants/someone", &body).await.expect(200);
+    };
+    scene.chat(&someone, "fast", &[]).await.refused(404, "BYOK_KEY_NOT_FOUND");
+    allow(true).await;
+    let reply = scene.chat(&someone, "fast", &[]).await.expect(200);
+    assert_eq!(reply.header("x-keyferry-credential"), "platform");
+    assert_eq!(reply.header("x-keyferry-model"), "openai/gpt-4.1-mini");
+    assert_eq!(scene.provider.last().header("authorization"), format!("Bearer {key}"));
+    // The tenant's own comes first, though its provider is the last of the list.
+    scene.gateway.store(&someone.id, "gemini", &a_key("gemini-")).await;
+    let reply = scene.chat(&someone, "fast", &[]).await.expect(200);
+    assert_eq!(reply.header("x-keyferry-credential"), "held");
+    assert_eq!(reply.header("x-keyferry-model"), "gemini/gemini-2.5-flash");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Scene, Someone};
-use crate::harness::{Issuer, a_key, request};
+use crate::harness::{Gateway, Issuer, Options, Provider, a_key, request};
 
 const YAML: &str = "\
 models:
@@ -53,11 +53,18 @@ async fn one_model_is_shown_if_it_is_listed() {
     let (someone, _) = scene.tenant_with("someone", ["openai"]).await;
     for (name, owner) in [("fast", "keyferry"), ("openai/gpt-4.1", "openai")] {
         let shown = scene.get(&someone, &format!("/v1/models/{name}"), &[]).await.expect(200).json();
+        // As official SDKs write it.
+        let escaped = format!("/v1/models/{}", name.replace('/', "%2F"));
+        assert_eq!(scene.get(&someone, &escaped, &[]).await.expect(200).json(), shown);
         assert_eq!(shown, json!({"id": name, "object": "model", "created": 0, "owned_by": owner}));
     }
     for hidden in ["best", "gemini/gemini-2.5-flash", "moon", "openai"] {
         scene.get(&someone, &format!("/v1/models/{hidden}"), &[]).await.refused(404, "not_found");
     }
+    for elsewhere in ["/openai/v1/models/openai%2Fgpt-4.1", "/v1%2Fmodels", "/v1/models/..%2Fgpt-4.1"] {
+        scene.get(&someone, elsewhere, &[]).await.refused(400, "invalid_request");
+    }
+    assert_eq!(scene.provider.count(), 0);
     scene.get(&someone, "/v1/models?limit=1", &[]).await.refused(400, "invalid_request");
 }
 
@@ -90,4 +97,20 @@ async fn a_jwt_lists_once() {
     assert_eq!(scene.used(&someone).await, 0);
     let rows = scene.gateway.operator("GET", "/tenants/someone/usage/requests", &Value::Null).await;
     assert_eq!(rows.expect(200).json()["data"], json!([]));
+}
+
+#[tokio::test]
+async fn models_that_the_platform_may_pay_for_are_listed_to_whom_it_may() {
+    let key = a_key("sk-platform-");
+    let provider = Provider::right().await;
+    let yaml = format!("{YAML}\nproviders: {{openai: {{platform_key: {key}}}}}");
+    let gateway = Gateway::start(Options::to(&provider).yaml(&yaml)).await;
+    let scene = Scene { provider, gateway };
+    let someone = scene.tenant("someone", None).await;
+    assert_eq!(ids(&scene, &someone, &[]).await, ["fast"]);
+    let path = format!("/tenants/{}", someone.id);
+    let allowed = json!({"fallback": {"missing": true}, "budget_micro_usd": 1_000_000});
+    scene.gateway.operator("PATCH", &path, &allowed).await.expect(200);
+    // A candidate without a price is nothing that the platform pays for.
+    assert_eq!(ids(&scene, &someone, &[]).await, ["fast", "openai/gpt-4.1"]);
 }
