@@ -18,6 +18,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod counting;
 pub mod custody;
 #[cfg(fuzzing)]
 #[doc(hidden)]

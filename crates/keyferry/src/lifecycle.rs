@@ -49,7 +49,7 @@ pub struct Running {
     recording: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
     /// Given back last.
-    alone: Alone,
+    alone: Option<Alone>,
 }
 
 impl Running {
@@ -58,7 +58,7 @@ impl Running {
         bound: Vec<Bound>,
         recording: JoinHandle<()>,
         chores: Vec<JoinHandle<()>>,
-        alone: Alone,
+        alone: Option<Alone>,
     ) -> Self {
         let (phase, phases) = watch::channel(Phase::Serving);
         let (alive, all_gone) = mpsc::channel(1);

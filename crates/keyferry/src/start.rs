@@ -9,25 +9,22 @@ use std::{
 
 use keyferry_core::{
     clock::Clock,
-    port::{
-        counter::Counters,
-        store::{Store, StoreError},
-    },
+    port::store::{Store, StoreError},
     token::{self, TokenHash},
 };
 use keyferry_envelope::{Entropy, SecretBytes};
-use keyferry_storage::counter::MemoryCounters;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     admin::{self, AdminState},
     config::{self, Config},
+    counting::{self, CountingError},
     custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
     gateway::{self, Gateway, Holds, KeyTest, Payments, Recorder},
     harden::{Grants, LockLimit},
     http::{self, App, BindError, Health},
     lifecycle::Running,
-    single::{self, NotAlone},
+    single::{self, Alone, NotAlone},
     upstream::{TrustError, UpstreamClient, plaintext_hosts},
 };
 
@@ -48,6 +45,9 @@ pub enum StartError {
     /// Another gateway serves the store.
     #[error(transparent)]
     NotAlone(#[from] NotAlone),
+    /// The counters cannot be used.
+    #[error(transparent)]
+    Counting(#[from] CountingError),
     /// The database cannot be used.
     #[error("storage")]
     Store(#[from] StoreError),
@@ -89,18 +89,15 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     tell_of_memory();
     make_folder(&config)?;
 
-    let alone = single::alone(&config.database)?;
+    let alone = alone(&config)?;
     let (time, chance) = (Arc::clone(&clock), Arc::clone(&entropy));
     let OpenedGround { ground, service, chores: root_chores } =
-        Ground::open(&config.kms, &config.database, Making::Allowed, time, chance).await?;
+        Ground::open(&config.kms, &config.storage, Making::Allowed, time, chance).await?;
     let (store, keyring) = (Arc::clone(&ground.store), Arc::clone(&ground.keyring));
     let (vault, unsealer) = custody::for_gateway(&ground, service);
     let unsealing = unsealing(&ground, config.sealed_max_uses).await;
-    let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::default());
+    let counters = counting::open(config.counters, &*store, &*clock).await?;
     let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
-    // Counters in memory forget at each start which token ids were used. With issuers in the
-    // store there may have been some.
-    let replay_memory_lost_at = store.has_issuers().await?.then(|| clock.now());
 
     let upstream = UpstreamClient::new(config.upstream, Arc::clone(&entropy))?;
     let providers = Arc::new(config.providers);
@@ -120,7 +117,6 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         recorder,
         payments: Payments::new(config.platform),
         holds: holds.clone(),
-        replay_memory_lost_at,
     });
     let admin = admin::router(AdminState {
         clock: Arc::clone(&clock),
@@ -137,7 +133,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     });
     let health = Arc::new(Health {
         store: Arc::clone(&store),
-        counters,
+        counters: Arc::clone(&counters),
         keyring: Arc::clone(&keyring),
         draining: AtomicBool::new(false),
     });
@@ -150,12 +146,21 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
         tokio::spawn(holds.renew()),
+        tokio::spawn(counting::carry(Arc::clone(&store), counters, Arc::clone(&clock))),
         tokio::spawn(destroy_overlapped(store, clock)),
         tokio::spawn(tell_of_overflow()),
     ];
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
+}
+
+/// The lock, where only one gateway may serve.
+fn alone(config: &Config) -> Result<Option<Alone>, NotAlone> {
+    match (&config.counters, config.storage.file()) {
+        (config::Counters::Memory, Some(file)) => single::alone(file).map(Some),
+        _ => Ok(None),
+    }
 }
 
 async fn bind(listeners: &[config::Listener], entropy: &dyn Entropy) -> Result<Vec<http::Bound>, BindError> {

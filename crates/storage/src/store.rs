@@ -1,6 +1,10 @@
 //! Which store a URL names.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use keyferry_core::port::store::{Store, StoreError};
 
@@ -42,6 +46,14 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// The file, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// Reads a URL. It can be forgotten afterwards.
     pub fn parse(url: &str) -> Result<Self, NotAStore> {
         match url.split_once("://") {
@@ -51,6 +63,15 @@ impl Backend {
             Some(("sqlite", _)) => Err(NotAStore::Path),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Box::new(Address::parse(url)?))),
             _ => Err(NotAStore::Scheme),
+        }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.write_str("Postgres(..)"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod issuer;
 mod kek;
+mod migrate;
 mod openapi;
 mod output;
 mod seal;
@@ -48,6 +49,8 @@ enum Command {
     Sidecar(sidecar::Sidecar),
     /// Look at what keeps keys safe here, and say what does not hold.
     Doctor(doctor::Doctor),
+    /// Bring the tables of the store up to date, or copy everything from SQLite into PostgreSQL.
+    Migrate(migrate::Migrate),
     /// Look at a configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -121,6 +124,7 @@ impl Command {
             Self::Demo(command) => command.run(),
             Self::Sidecar(command) => command.run(),
             Self::Doctor(command) => command.run(),
+            Self::Migrate(command) => command.run(),
             Self::Config(command) => command.run(),
             Self::Openapi => {
                 openapi::run();

@@ -15,7 +15,7 @@ use crate::{
 pub(super) async fn open(config: &Config) -> anyhow::Result<(Ground, AuditChain)> {
     is_there(config)?;
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-    let opened = Ground::open(&config.kms, &config.database, Making::Forbidden, clock, entropy).await?;
+    let opened = Ground::open(&config.kms, &config.storage, Making::Forbidden, clock, entropy).await?;
     let OpenedGround { ground, service, .. } = opened;
     Ok((ground, AuditChain::new(service.audit_key())))
 }
@@ -24,10 +24,12 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<(Ground, AuditChain)
 pub(super) async fn look(config: &Config) -> anyhow::Result<Outline> {
     is_there(config)?;
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-    Ok(Outline::open(&config.kms, &config.database, clock, entropy).await?)
+    Ok(Outline::open(&config.kms, &config.storage, clock, entropy).await?)
 }
 
 fn is_there(config: &Config) -> anyhow::Result<()> {
-    ensure!(config.database.exists(), "there is no database at {}", config.database.display());
+    if let Some(file) = config.storage.file() {
+        ensure!(file.exists(), "there is no database at {}", file.display());
+    }
     Ok(())
 }

@@ -13,7 +13,7 @@ use keyferry_core::{
 use super::{
     Bind, Config, ConfigError, Dial, Listener, ListenerTls, Platform, Resources, Upstream, catalogue,
     file::{self, Environment, File, Resource},
-    kms, platform,
+    kms, platform, stores,
 };
 
 /// Checks a configuration as a whole.
@@ -24,10 +24,12 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
     let production = file.environment == Environment::Production;
     let providers = providers(&file)?;
     let data_dir = file.data_dir.clone().unwrap_or_else(|| PathBuf::from("keyferry-data"));
+    let (storage, counters) = stores::stores(&file, &data_dir)?;
     Ok(Config {
         production,
         listeners: listeners(file.listeners.as_deref())?,
-        database: database(file.storage.url.as_deref(), &data_dir)?,
+        storage,
+        counters,
         kms: kms::kms(&file.kms, data_dir.join("master.key"))?,
         sealed_max_uses: sealed_max_uses(&file.byok)?,
         policy: Policy {
@@ -52,7 +54,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
         catalogue: catalogue::catalogue(&file, &providers)?,
         providers,
         upstream: upstream(&file.upstream, production)?,
-        data_dir: counters(file.counters.url.as_deref()).map(|()| data_dir)?,
+        data_dir,
     })
 }
 
@@ -114,21 +116,6 @@ fn listener(index: usize, written: &file::Listener) -> Result<Listener, ConfigEr
             metrics: has(Resource::Metrics),
         },
     })
-}
-
-fn database(url: Option<&str>, data_dir: &std::path::Path) -> Result<PathBuf, ConfigError> {
-    let Some(url) = url else { return Ok(data_dir.join("keyferry.db")) };
-    match url.strip_prefix("sqlite://").filter(|path| !path.is_empty() && !path.contains(['?', '#'])) {
-        Some(path) => Ok(PathBuf::from(path)),
-        None => Err(ConfigError::at("storage.url", "expected `sqlite://PATH`, without parameters")),
-    }
-}
-
-fn counters(url: Option<&str>) -> Result<(), ConfigError> {
-    match url {
-        None | Some("memory") => Ok(()),
-        Some(_) => Err(ConfigError::at("counters.url", "expected `memory`")),
-    }
 }
 
 fn providers(file: &File) -> Result<Providers, ConfigError> {

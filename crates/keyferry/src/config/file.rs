@@ -103,16 +103,23 @@ pub enum Resource {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Storage {
-    /// `sqlite://PATH`. Default: `keyferry.db` in the data folder.
-    pub url: Option<String>,
+    /// `sqlite://PATH`, or `postgres://USER:PASSWORD@HOST/DATABASE`. Default: `keyferry.db` in the data folder.
+    pub url: Option<Concealed>,
+    /// A file with the URL, which only its owner may read.
+    pub url_file: Option<PathBuf>,
 }
 
 /// Counters.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Counters {
-    /// `memory`.
-    pub url: Option<String>,
+    /// `memory`, `redis://USER:PASSWORD@HOST:PORT/DB`, `rediss://…` for TLS, or `unix:///PATH`. Default: `memory`, which is
+    /// for one gateway with SQLite.
+    pub url: Option<Concealed>,
+    /// A file with the URL, which only its owner may read.
+    pub url_file: Option<PathBuf>,
+    /// A certificate authority to trust for `rediss://` instead of the public ones, a PEM file.
+    pub ca: Option<PathBuf>,
 }
 
 /// The root: what wraps the keys that wrap keys. Each kind has its own fields.

@@ -11,8 +11,11 @@ pub mod kms;
 mod load;
 mod platform;
 mod scalar;
+mod secret_file;
 mod span;
+mod stores;
 
+use keyferry_storage::Backend;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use checked::check;
@@ -22,6 +25,7 @@ use keyferry_core::{
 pub use kms::{Kms, MasterSecret, RootConfig};
 pub use load::{load, read_file};
 pub use platform::PlatformKeys;
+pub use stores::Counters;
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +54,10 @@ pub struct Config {
     pub production: bool,
     /// What is bound, and what is served there.
     pub listeners: Vec<Listener>,
-    /// The database file.
-    pub database: PathBuf,
+    /// Where tenants and their things are kept.
+    pub storage: Backend,
+    /// Where replays, rates, quotas and budgets are counted.
+    pub counters: Counters,
     /// What wraps the keys that wrap keys.
     pub kms: Kms,
     /// How often a sealed key may be used for requests; `None` where sealed keys are not accepted.

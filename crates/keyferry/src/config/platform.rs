@@ -1,6 +1,6 @@
 //! The platform's side: its own keys, and what models cost.
 
-use std::{collections::HashMap, fs::File, io::Read, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use keyferry_core::{
     id::ProviderId,
@@ -9,11 +9,11 @@ use keyferry_core::{
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
 
-use super::{ConfigError, file};
+use super::{ConfigError, file, secret_file};
 use crate::custody::provider_key;
 
-/// The longest key, a line feed behind it, and one byte more than that.
-const MAX_FILE: usize = 514;
+/// The longest key.
+const MAX_KEY: usize = 512;
 
 /// The platform's own keys, by provider. In locked memory, shown to nobody.
 #[derive(Default)]
@@ -48,7 +48,7 @@ pub(super) fn keys(file: &file::File) -> Result<PlatformKeys, ConfigError> {
             }
             (None, Some(place)) => {
                 let path = format!("{path}_file");
-                let secret = read(place).map_err(|why| ConfigError::at(&path, why))?;
+                let secret = secret_file::read(place, MAX_KEY).map_err(|why| ConfigError::at(&path, why))?;
                 (path, secret)
             }
         };
@@ -58,29 +58,6 @@ pub(super) fn keys(file: &file::File) -> Result<PlatformKeys, ConfigError> {
         keys.0.insert(id, Arc::new(key));
     }
     Ok(keys)
-}
-
-/// Reads a key from a file that only its owner may read; one line feed behind it does not belong to it.
-fn read(path: &Path) -> Result<SecretBytes, String> {
-    let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(format!("{} has mode {mode:04o}: others may read it. Run: chmod 600", path.display()));
-    }
-    let mut len = 0;
-    let line = SecretBytes::try_init(MAX_FILE, |bytes| {
-        while len < bytes.len() {
-            match file.read(&mut bytes[len..])? {
-                0 => break,
-                n => len += n,
-            }
-        }
-        Ok(())
-    })
-    .map_err(unreadable)?;
-    let line = &line.expose()[..len];
-    Ok(SecretBytes::copy_of(line.strip_suffix(b"\n").unwrap_or(line)))
 }
 
 /// Reads the price list.

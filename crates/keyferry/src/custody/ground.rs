@@ -1,6 +1,6 @@
 //! What custody stands on: the roots and the store, opened together.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use keyferry_core::{
     audit::AuditChain,
@@ -8,7 +8,7 @@ use keyferry_core::{
     port::store::{Store, StoreError},
 };
 use keyferry_envelope::{Entropy, ServiceSecret};
-use keyferry_storage::sqlite::SqliteStore;
+use keyferry_storage::Backend;
 
 use super::{
     keks::TenantKeks,
@@ -93,12 +93,12 @@ impl Outline {
     /// Opens roots and store, and no key.
     pub async fn open(
         kms: &Kms,
-        database: &Path,
+        storage: &Backend,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, GroundError> {
-        let (keyring, _) = open_roots(kms, database, Making::Forbidden, &clock, &entropy)?;
-        Ok(Self { keyring, store: Arc::new(SqliteStore::open(database).await?) })
+        let (keyring, _) = open_roots(kms, storage.file(), Making::Forbidden, &clock, &entropy)?;
+        Ok(Self { keyring, store: keyferry_storage::open(storage).await? })
     }
 }
 
@@ -116,13 +116,13 @@ impl Ground {
     /// Opens the roots, the store, and with the secret in the store its audit log.
     pub async fn open(
         kms: &Kms,
-        database: &Path,
+        storage: &Backend,
         making: Making,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Opened, GroundError> {
-        let (keyring, chores) = open_roots(kms, database, making, &clock, &entropy)?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(database).await?);
+        let (keyring, chores) = open_roots(kms, storage.file(), making, &clock, &entropy)?;
+        let store: Arc<dyn Store> = keyferry_storage::open(storage).await?;
         let service = match making {
             Making::Allowed => open_or_make(&*store, &keyring, clock.now(), &*entropy).await?,
             Making::Forbidden => open_existing(&*store, &keyring).await?,

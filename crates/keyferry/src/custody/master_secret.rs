@@ -34,7 +34,7 @@ pub enum MasterSecretError {
 /// Reads the master secret. The default file is made when there is neither it nor a database.
 pub fn load_master_secret(
     source: &MasterSecret,
-    database: &Path,
+    database: Option<&Path>,
     entropy: &dyn Entropy,
 ) -> Result<LocalRoot, MasterSecretError> {
     let path = source.path();
@@ -42,7 +42,7 @@ pub fn load_master_secret(
     if let MasterSecret::Default(path) = source
         && !path.exists()
     {
-        if database.exists() {
+        if database.is_none_or(Path::exists) {
             return Err(MasterSecretError::Missing(name));
         }
         return make(path, entropy).map_err(|error| MasterSecretError::Io(name, error));

@@ -50,7 +50,7 @@ pub type Chore = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// asked anything yet.
 pub fn open_roots(
     config: &Kms,
-    database: &Path,
+    database: Option<&Path>,
     making: Making,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
@@ -66,7 +66,7 @@ pub fn open_roots(
 }
 
 struct Opening<'a> {
-    database: &'a Path,
+    database: Option<&'a Path>,
     making: Making,
     clock: &'a Arc<dyn Clock>,
     entropy: &'a Arc<dyn Entropy>,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use keyferry_core::{admission::Caller, clock::Clock, code::Code, time::Timestamp, token};
+use keyferry_core::{admission::Caller, clock::Clock, code::Code, port::counter::Counters, token};
 use keyferry_envelope::SecretBytes;
 
 use super::{
@@ -19,7 +19,7 @@ use crate::http::Problem;
 pub(super) struct Authenticator {
     clock: Arc<dyn Clock>,
     key_sets: KeySets,
-    replay_memory_lost_at: Option<Timestamp>,
+    counters: Arc<dyn Counters>,
 }
 
 /// A caller and the view of its tenant that it was proven on.
@@ -33,12 +33,8 @@ pub(super) fn unauthorized() -> Problem {
 }
 
 impl Authenticator {
-    pub(super) fn new(
-        clock: Arc<dyn Clock>,
-        key_sets: KeySets,
-        replay_memory_lost_at: Option<Timestamp>,
-    ) -> Self {
-        Self { clock, key_sets, replay_memory_lost_at }
+    pub(super) fn new(clock: Arc<dyn Clock>, key_sets: KeySets, counters: Arc<dyn Counters>) -> Self {
+        Self { clock, key_sets, counters }
     }
 
     /// Who presents this token.
@@ -74,7 +70,7 @@ impl Authenticator {
         }
         for issuer in view.issuers.iter().filter(|issuer| unverified.names(issuer)) {
             let Some(key) = self.key_sets.key(issuer, unverified.kid(), now).await else { continue };
-            if let Some(caller) = unverified.verify(issuer, &key, now, self.replay_memory_lost_at) {
+            if let Some(caller) = unverified.verify(issuer, &key, now, self.counters.lost_at()) {
                 return Ok(Authenticated { caller, view });
             }
         }

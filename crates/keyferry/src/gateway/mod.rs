@@ -61,7 +61,6 @@ use keyferry_core::{
     port::{counter::Counters, store::Store},
     provider::{Provider, Providers},
     record::Outcome,
-    time::Timestamp,
     unified::endpoint,
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
@@ -127,8 +126,6 @@ pub struct Parts {
     pub recorder: Recorder,
     pub payments: Payments,
     pub holds: Holds,
-    /// When earlier uses of token ids were forgotten, if they were.
-    pub replay_memory_lost_at: Option<Timestamp>,
 }
 
 /// One request on its way.
@@ -153,7 +150,7 @@ impl Gateway {
         let circuits = Circuits::new(&parts.providers, Arc::clone(&parts.clock));
         Arc::new(Self {
             views: Views::new(parts.store, Arc::clone(&parts.counters)),
-            authenticator: Authenticator::new(Arc::clone(&parts.clock), jwks, parts.replay_memory_lost_at),
+            authenticator: Authenticator::new(Arc::clone(&parts.clock), jwks, Arc::clone(&parts.counters)),
             clock: parts.clock,
             policy: parts.policy,
             endpoints: parts.providers.iter().map(endpoint).collect(),

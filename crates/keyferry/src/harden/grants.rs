@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{Bind, Config, RootConfig};
+use keyferry_storage::Backend;
+
+use crate::config::{Bind, Config, Counters, RootConfig};
 
 /// The port of HTTPS: providers, and the key sets of issuers.
 const HTTPS: u16 = 443;
@@ -67,7 +69,17 @@ impl Grants {
         let mut grants = Self { bind: bound(config), ..Self::default() };
         grants.write.push(config.data_dir.clone());
         // SQLite keeps its log beside the file that a link leads to.
-        grants.write.extend(folders(&config.database));
+        match &config.storage {
+            Backend::Sqlite(file) => grants.write.extend(folders(file)),
+            Backend::Postgres(address) => {
+                grants.connect.insert(address.port());
+                grants.read.extend(address.files().iter().cloned());
+            }
+        }
+        if let Counters::Redis { address, ca } = &config.counters {
+            grants.connect.extend(address.port());
+            grants.read.extend(ca.clone());
+        }
         for root in config.kms.roots() {
             grants.add_root(root);
         }

@@ -1,6 +1,6 @@
 //! Where a database is, and how much must be known of it before it gets the password.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
@@ -23,6 +23,7 @@ const PARAMETERS: [&str; 10] = [
 /// A database, and who asks it. It holds a password: it cannot be shown.
 pub struct Address {
     pub(crate) options: PgConnectOptions,
+    files: Vec<PathBuf>,
 }
 
 impl Address {
@@ -54,7 +55,23 @@ impl Address {
             // The driver takes it for `disable`.
             return Err(NotAStore::SslMode);
         }
-        Ok(Self { options })
+        let file = |pair: &str| {
+            let (name, value) = pair.split_once('=')?;
+            let is_file = matches!(name, "sslrootcert" | "sslcert" | "sslkey");
+            is_file.then(|| PathBuf::from(value.replace("%2F", "/").replace("%2f", "/")))
+        };
+        let files = query.split('&').filter_map(file).collect();
+        Ok(Self { options, files })
+    }
+
+    /// The port that is connected to.
+    pub fn port(&self) -> u16 {
+        self.options.get_port()
+    }
+
+    /// Certificates and keys that are read.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 }
 

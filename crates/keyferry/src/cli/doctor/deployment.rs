@@ -6,12 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyferry_core::{
-    clock::{Clock, SystemClock},
-    port::store::Store,
-};
+use keyferry_core::clock::{Clock, SystemClock};
 use keyferry_kms::vault::is_open_to_others;
-use keyferry_storage::sqlite::SqliteStore;
 
 use super::{super::runtime, check::Check};
 use crate::{
@@ -39,9 +35,9 @@ pub(super) fn look(config: Result<Config, ConfigError>) -> anyhow::Result<Vec<Ch
         environment(&config),
         folder(&config.data_dir),
         database_folder(&config),
-        database_files(&config.database),
-        clock(&config.database),
+        clock(config.storage.file()),
     ];
+    checks.extend(config.storage.file().map(database_files));
     checks.extend(root_secrets(&config));
     checks.extend(sockets(&config));
     checks.extend(certificates(&config));
@@ -64,6 +60,11 @@ fn open_to_others(meta: &Metadata) -> bool {
 
 fn shown(path: &Path, meta: &Metadata) -> String {
     format!("{} has mode {:04o}", path.display(), meta.mode() & 0o7777)
+}
+
+/// Whether the database is a file that the first start will make.
+fn not_made(config: &Config) -> bool {
+    config.storage.file().is_some_and(|file| !file.exists())
 }
 
 fn folder(path: &Path) -> Check {
@@ -139,9 +140,7 @@ fn master_secret(config: &Config, source: &MasterSecret) -> Check {
             Check::no(NAME, shown(path, &meta), "chmod 600: the gateway does not start like this.")
         }
         Ok(meta) => Check::ok(NAME, shown(path, &meta)),
-        Err(_) if matches!(source, MasterSecret::Default(_)) && !config.database.exists() => {
-            Check::ok(NAME, NOT_YET)
-        }
+        Err(_) if matches!(source, MasterSecret::Default(_)) && not_made(config) => Check::ok(NAME, NOT_YET),
         Err(_) => {
             let found = format!("{} cannot be seen", path.display());
             Check::no(NAME, found, "Bring the file back from its backup: without it no stored key opens.")
@@ -169,10 +168,10 @@ fn database_files(database: &Path) -> Check {
 }
 
 /// Tokens, JWTs and daily quotas follow the clock.
-fn clock(database: &Path) -> Check {
+fn clock(database: Option<&Path>) -> Check {
     const NAME: &str = "clock";
     let now = SystemClock.now();
-    let last_write = fs::metadata(database).map_or(0, |meta| meta.mtime());
+    let last_write = database.and_then(|file| fs::metadata(file).ok()).map_or(0, |meta| meta.mtime());
     let advice = "Set the clock and keep it in step: JWTs, sealed keys and daily quotas follow it.";
     if now.secs() < WRITTEN || now.secs() + TOLERANCE < last_write {
         let found = format!("{} is earlier than what has happened already", now.to_rfc3339());
@@ -236,11 +235,11 @@ fn certificates(config: &Config) -> Vec<Check> {
 /// Whether the database answers. What it holds is not opened: that may take a call to a KMS.
 async fn database(config: &Config) -> Check {
     const NAME: &str = "database";
-    if !config.database.exists() {
+    if not_made(config) {
         return Check::ok(NAME, NOT_YET);
     }
     let head = async {
-        let store = SqliteStore::open(&config.database).await?;
+        let store = keyferry_storage::open(&config.storage).await?;
         let head = store.audit_head().await;
         store.close().await;
         head

@@ -43,7 +43,7 @@ pub(super) fn look(pid: Option<u32>, config: Option<&Config>) -> Vec<Check> {
 
 /// The gateway that holds the lock beside the database.
 fn serving(config: &Config) -> Option<u32> {
-    let lock = fs::metadata(config.database.with_extension("lock")).ok()?.ino();
+    let lock = fs::metadata(config.storage.file()?.with_extension("lock")).ok()?.ino();
     let pid = holder(&fs::read_to_string("/proc/locks").ok()?, lock)?;
     // Two file systems may have a file of this number.
     read(pid, "status").is_some_and(|status| field(&status, "Name").is_some_and(is_ours)).then_some(pid)

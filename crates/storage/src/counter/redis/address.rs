@@ -65,6 +65,14 @@ impl RedisAddress {
         }
     }
 
+    /// The port that is connected to; `None` for a socket.
+    pub fn port(&self) -> Option<u16> {
+        match self.place {
+            Place::Tcp { port, .. } => Some(port),
+            Place::Unix(_) => None,
+        }
+    }
+
     /// Whether it is reached over TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self.place, Place::Tcp { tls: true, .. })

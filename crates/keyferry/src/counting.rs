@@ -1,0 +1,124 @@
+//! The counters: opened, their losses remembered, and the orders of the store carried to them.
+
+use std::{sync::Arc, time::Duration};
+
+use keyferry_core::{
+    audit::AuditDraft,
+    clock::Clock,
+    port::{
+        counter::Counters,
+        store::{Store, StoreError},
+    },
+};
+use keyferry_storage::counter::{MemoryCounters, RedisClock, RedisCounters, RedisError};
+
+use crate::config;
+
+/// The name under which the life of the counters is remembered that the store was last served with.
+const GENERATION_SETTING: &str = "counters_generation";
+/// How often it is looked for orders that were left over.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Orders in one go.
+const BATCH: u32 = 256;
+
+/// Why there are no counters.
+#[derive(Debug, thiserror::Error)]
+pub enum CountingError {
+    /// They cannot be used.
+    #[error("counters")]
+    Redis(#[from] RedisError),
+    /// The store cannot be used.
+    #[error("storage")]
+    Store(#[from] StoreError),
+}
+
+/// Opens the counters. Those in memory forget at each start which token ids were used; with issuers in the store there may
+/// have been some.
+pub async fn open(
+    configured: config::Counters,
+    store: &dyn Store,
+    clock: &dyn Clock,
+) -> Result<Arc<dyn Counters>, CountingError> {
+    let known = remembered(store).await?;
+    let counters: Arc<dyn Counters> = match configured {
+        config::Counters::Memory if store.has_issuers().await? => {
+            Arc::new(MemoryCounters::after_a_loss(clock.now()))
+        }
+        config::Counters::Memory => Arc::new(MemoryCounters::default()),
+        config::Counters::Redis { address, ca } => {
+            Arc::new(RedisCounters::open(address, ca.as_deref(), known.as_deref(), RedisClock::Server).await?)
+        }
+    };
+    remember(store, &*counters, known.as_deref(), clock).await?;
+    Ok(counters)
+}
+
+async fn remembered(store: &dyn Store) -> Result<Option<String>, StoreError> {
+    let known = store.setting(GENERATION_SETTING).await?;
+    Ok(known.and_then(|bytes| String::from_utf8(bytes).ok()))
+}
+
+/// Remembers the life of the counters, so that the next start can tell a loss from a first one.
+async fn remember(
+    store: &dyn Store,
+    counters: &dyn Counters,
+    known: Option<&str>,
+    clock: &dyn Clock,
+) -> Result<(), StoreError> {
+    let now = counters.generation();
+    if known == Some(now.as_str()) {
+        return Ok(());
+    }
+    let audit = AuditDraft {
+        at: clock.now(),
+        actor: "keyferry".to_owned(),
+        action: if known.is_some() { "counters.lost" } else { "counters.first_used" },
+        tenant: None,
+        target: "counters".to_owned(),
+        source: "-".to_owned(),
+        detail: serde_json::json!({}),
+    };
+    store.put_setting(GENERATION_SETTING, Some(now.as_bytes()), audit).await
+}
+
+/// Carries left-over orders to the counters and remembers their losses, for ever. Whoever changes something moves the epoch at
+/// once; what is left over is of a process that ended in between, or of counters that were away.
+pub async fn carry(store: Arc<dyn Store>, counters: Arc<dyn Counters>, clock: Arc<dyn Clock>) {
+    let mut tick = tokio::time::interval(PAUSE);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut known = counters.generation();
+    let mut well = true;
+    loop {
+        tick.tick().await;
+        let carried = once(&*store, &*counters).await;
+        if let (Err(error), true) = (&carried, well) {
+            tracing::warn!(event = "epochs_not_moved", %error);
+        }
+        well = carried.is_ok();
+        if counters.generation() != known
+            && remember(&*store, &*counters, Some(&known), &*clock).await.is_ok()
+        {
+            known = counters.generation();
+        }
+    }
+}
+
+async fn once(
+    store: &dyn Store,
+    counters: &dyn Counters,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    loop {
+        let orders = store.epochs_to_move(BATCH).await?;
+        if orders.is_empty() {
+            return Ok(());
+        }
+        for (_, tenant) in &orders {
+            counters.move_epoch(tenant).await?;
+        }
+        let done: Vec<i64> = orders.iter().map(|(n, _)| *n).collect();
+        store.epochs_moved(&done).await?;
+        if orders.len() < BATCH as usize {
+            return Ok(());
+        }
+    }
+}
