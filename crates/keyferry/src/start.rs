@@ -209,20 +209,41 @@ async fn tell_of_overflow() {
     if keyferry_secretmem::backend() == keyferry_secretmem::Backend::Heap {
         return;
     }
-    let mut told = 0;
+    let (mut told_own, mut told_incoming) = ((0, 0), (0, 0));
     let mut tick = tokio::time::interval(Duration::from_secs(60));
     loop {
         tick.tick().await;
-        let overflowed = keyferry_secretmem::overflowed();
-        if overflowed > told {
-            let secrets = overflowed - told;
-            tracing::warn!(
-                event = "secrets_overflowed",
-                secrets,
-                "locked memory is used up: raise RLIMIT_MEMLOCK"
-            );
-            told = overflowed;
-        }
+        let now = keyferry_secretmem::shares();
+        tell_of_share(
+            "own",
+            now.own,
+            &mut told_own,
+            "the locked memory for what the gateway keeps is used up: raise RLIMIT_MEMLOCK",
+        );
+        tell_of_share(
+            "incoming",
+            now.incoming,
+            &mut told_incoming,
+            "more secrets came in at once than their share of locked memory holds: limit connections and requests \
+             in front of the gateway, and if all are yours, raise RLIMIT_MEMLOCK",
+        );
+    }
+}
+
+/// Says what came to lie on the heap of one share since the last time.
+fn tell_of_share(share: &str, now: keyferry_secretmem::Report, told: &mut (u64, u64), full: &str) {
+    let (secrets, too_long) = (now.overflowed - told.0, now.too_long - told.1);
+    *told = (now.overflowed, now.too_long);
+    if secrets > too_long {
+        tracing::warn!(event = "secrets_overflowed", share, secrets, too_long, "{full}");
+    } else if too_long > 0 {
+        tracing::warn!(
+            event = "secrets_overflowed",
+            share,
+            secrets,
+            too_long,
+            "secrets of more than 4096 bytes find no place in locked memory"
+        );
     }
 }
 

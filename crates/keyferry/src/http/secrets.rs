@@ -138,9 +138,10 @@ impl SecretHeaders {
     }
 }
 
-/// A secret that is a part of another one.
+/// A secret that is a part of another one. It stays in the share of locked memory for what comes in: it is copied before
+/// anybody knows who sent it.
 pub fn copy(value: &[u8]) -> SecretBytes {
-    SecretBytes::init(value.len(), |place| place.copy_from_slice(value))
+    SecretBytes::incoming(value)
 }
 
 impl std::fmt::Display for Repeated {

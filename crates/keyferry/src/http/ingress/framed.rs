@@ -30,6 +30,8 @@ pub struct FramedIo<T> {
     asked: Option<usize>,
     /// Runs while a header block is not complete.
     timer: Timer,
+    /// Runs while the client owes the acknowledgement of our settings.
+    unsettled: Timer,
 }
 
 impl<T> FramedIo<T> {
@@ -45,6 +47,7 @@ impl<T> FramedIo<T> {
             out_at: 0,
             asked: None,
             timer: Timer::default(),
+            unsettled: Timer::default(),
         }
     }
 
@@ -91,15 +94,25 @@ impl<T> FramedIo<T> {
         cx.waker().wake_by_ref();
     }
 
-    /// Whether a header block has not been completed in time.
+    /// Whether something that was begun has not been completed in time: a header block, or the exchange of settings, until
+    /// when the secrets of a client's table are kept.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.frames.in_block().is_none() {
-            return false;
+        let waited_for = [
+            (self.frames.in_block().is_some(), &mut self.timer),
+            (self.frames.owes_an_acknowledgement(), &mut self.unsettled),
+        ];
+        let mut overdue = false;
+        for (waits, timer) in waited_for {
+            if !waits {
+                timer.clear();
+                continue;
+            }
+            if !timer.is_set() {
+                timer.set(HEAD_TIME);
+            }
+            overdue |= timer.poll_over(cx);
         }
-        if !self.timer.is_set() {
-            self.timer.set(HEAD_TIME);
-        }
-        self.timer.poll_over(cx)
+        overdue
     }
 
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) -> bool {
@@ -139,6 +152,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for FramedIo<T> {
             if passing > 0 {
                 let mut part = ReadBuf::new(buf.initialize_unfilled_to(passing));
                 let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, &mut part) else {
+                    if this.is_overdue(cx) {
+                        this.frames.break_off(&mut this.out);
+                        continue;
+                    }
                     this.settle(cx);
                     return Poll::Pending;
                 };

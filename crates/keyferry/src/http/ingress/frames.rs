@@ -23,7 +23,9 @@ const MAX_BLOCK: usize = 4 * MAX_HEAD;
 const MAX_CONTINUATIONS: usize = 6;
 
 const HEADERS: u8 = 0x1;
+const SETTINGS: u8 = 0x4;
 const CONTINUATION: u8 = 0x9;
+const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
@@ -114,6 +116,16 @@ impl Frames {
         self.block.as_ref().map(|_| self.blocks)
     }
 
+    /// Whether the client has sent secrets to be remembered, and not acknowledged the settings that forbid it.
+    pub(super) fn owes_an_acknowledgement(&self) -> bool {
+        self.decoder.keeps_secrets()
+    }
+
+    /// The highest stream with a head so far.
+    pub(super) fn last_stream(&self) -> u32 {
+        self.last_stream
+    }
+
     /// Ends the connection, for example because a header block came too slowly.
     pub(super) fn break_off(&mut self, out: &mut Vec<u8>) {
         self.state = State::Broken;
@@ -167,6 +179,10 @@ impl Frames {
             (None, HEADERS) => true,
             (None, CONTINUATION) => false,
             (None, _) => {
+                if kind == SETTINGS && flags & ACK != 0 {
+                    // There is one frame of ours to acknowledge, the first.
+                    self.decoder.end_table();
+                }
                 out.extend_from_slice(&start);
                 self.state = if length == 0 { State::Start } else { State::Passing(length) };
                 return taken;
