@@ -31,6 +31,8 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
+/// A GOAWAY without an error (RFC 9113 §6.8), as from a client that lets no stream of ours begin; we begin none.
+const FAREWELL: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// The beginning of a frame that the library refuses by its length, and the connection with it.
 const UNACCEPTABLE: [u8; 9] = [0xff; 9];
 
@@ -121,9 +123,14 @@ impl Frames {
         self.decoder.keeps_secrets()
     }
 
-    /// The highest stream with a head so far.
-    pub(super) fn last_stream(&self) -> u32 {
-        self.last_stream
+    /// Tells the library that the client is about to leave: it ends the connection when nothing is answered on it any
+    /// more, and names the last stream that it served. False in the middle of a frame, where nothing can be told.
+    pub(super) fn say_farewell(&self, out: &mut Vec<u8>) -> bool {
+        if matches!(self.state, State::Passing(_)) {
+            return false;
+        }
+        out.extend_from_slice(&FAREWELL);
+        true
     }
 
     /// Ends the connection, for example because a header block came too slowly.
