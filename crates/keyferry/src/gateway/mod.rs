@@ -12,6 +12,7 @@ mod admit;
 mod authenticate;
 mod body;
 mod bring;
+mod flights;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -26,6 +27,7 @@ mod keytest;
 mod path;
 mod payment;
 mod pieces;
+mod queue;
 mod record;
 mod relay;
 mod roca;
@@ -41,6 +43,7 @@ use std::{sync::Arc, time::Instant};
 
 pub use holds::Holds;
 use http::Response;
+use http_body::Body as _;
 pub use jwk::KeySet;
 use keyferry_core::{
     admission::{KeyChoice, Policy},
@@ -57,6 +60,7 @@ use keyferry_envelope::{ApiKey, SecretBytes};
 pub use keytest::{KeyTest, TestedKey};
 pub use payment::Payments;
 pub use pieces::Pieces;
+pub use queue::AwaitedBody;
 pub use record::Recorder;
 pub use relay::Relay;
 
@@ -88,6 +92,7 @@ pub struct Gateway {
     payments: Payments,
     holds: Holds,
     bodies: room::Room,
+    awaited: queue::Bodies,
     stalls: stalls::Stalls,
 }
 
@@ -136,6 +141,7 @@ impl Gateway {
             payments: parts.payments,
             holds: parts.holds,
             bodies: room::Room::default(),
+            awaited: queue::Bodies::default(),
             stalls: stalls::Stalls::default(),
         })
     }
@@ -211,10 +217,13 @@ impl Gateway {
         self.refuse_where_it_is_off(&caller, &view).await?;
         forward::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
+        // The place is given back when all of it is here.
+        let awaited = if incoming.is_end_stream() { None } else { Some(self.awaited.take(&caller)?) };
         // Before the body: a long upload must not make a sealed key stale.
         let presented = self.open(offered, provider, &caller).await?;
         let passage = Passage { id, provider, operation: target.operation, started };
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
+        drop(awaited);
         let model = model(&target, &body)?;
         let permit = self.recorder.reserve()?;
         self.look(&presented).await?;

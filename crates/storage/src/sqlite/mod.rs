@@ -64,6 +64,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// For lists and sums over many rows: however long they take, admission has its own.
     reports: SqlitePool,
+    /// For asking whether the store answers: however many wait for the others, that is told.
+    pings: SqlitePool,
     /// Its key is derived from a secret in this store: known a moment after the store is opened.
     chain: OnceLock<AuditChain>,
     /// Destroyed keys still stand in the write-ahead log.
@@ -100,6 +102,7 @@ impl SqliteStore {
         Ok(Self {
             readers: pool(4).await.map_err(away)?,
             reports: pool(2).await.map_err(away)?,
+            pings: pool(1).await.map_err(away)?,
             writer,
             chain: OnceLock::new(),
             to_shred: AtomicBool::new(true),
@@ -126,11 +129,15 @@ impl SqliteStore {
     }
 
     async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        self.write_with(&self.writer).await
+    }
+
+    async fn write_with(&self, pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, StoreError> {
         // SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
         if identity(&self.file) != self.identity {
             return Err(StoreError::Away("the database file was removed or replaced".to_owned()));
         }
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(away)
+        pool.begin_with("BEGIN IMMEDIATE").await.map_err(away)
     }
 
     /// Ends a change: its audit row, then the commit.
@@ -188,12 +195,13 @@ fn conflict(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
 impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         // A read would not notice a disk that is full or a lock that is held.
-        self.write().await?.rollback().await.map_err(away)
+        self.write_with(&self.pings).await?.rollback().await.map_err(away)
     }
 
     async fn close(&self) {
         self.readers.close().await;
         self.reports.close().await;
+        self.pings.close().await;
         // Nobody reads any more, so the write-ahead log can go into the database whole.
         self.shred(true).await;
         self.writer.close().await;
