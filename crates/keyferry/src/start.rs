@@ -25,7 +25,7 @@ use crate::{
     custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
     gateway::{self, Gateway, Holds, KeyTest, Payments, Recorder},
     harden::{Grants, LockLimit},
-    http::{self, App, BindError, Health},
+    http::{self, App, BindError, Door, Health},
     lifecycle::Running,
     single::{self, NotAlone},
     upstream::{TrustError, UpstreamClient, plaintext_hosts},
@@ -139,7 +139,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         draining: AtomicBool::new(false),
     });
     let stalls = tokio::spawn(gateway.watch_stalls());
-    let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics });
+    let door = Door::default();
+    let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics, door });
 
     let mut bound = Vec::with_capacity(config.listeners.len());
     for (index, listener) in config.listeners.iter().enumerate() {

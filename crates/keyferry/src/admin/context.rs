@@ -48,8 +48,10 @@ impl FromRequestParts<Arc<AdminState>> for Context {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, Failure> {
         let mut secrets = parts.extensions.remove::<Handed>().map(|handed| handed.take()).unwrap_or_default();
+        let place = secrets.take_place();
         let token = take_token(&mut secrets)?;
         let actor = identify(state, &token).await?;
+        drop(place);
         let source = match parts.extensions.get::<ClientAddr>() {
             Some(ClientAddr { ip: Some(ip), .. }) => ip.to_string(),
             _ => "local socket".to_owned(),

@@ -172,7 +172,8 @@ impl Gateway {
     }
 
     /// Whether a good token came with a request to a provider of any name.
-    async fn prove(&self, secrets: SecretHeaders, name: &str) -> Result<(), Problem> {
+    async fn prove(&self, mut secrets: SecretHeaders, name: &str) -> Result<(), Problem> {
+        let _place = secrets.take_place();
         let mut any = self.providers.get("openai").ok_or_else(authenticate::unauthorized)?.clone();
         if let Ok(name) = name.parse() {
             any.id = name;
@@ -209,11 +210,13 @@ impl Gateway {
         id: &RequestId,
         started: Instant,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let (parts, incoming, secrets) = request.into_parts();
+        let (parts, incoming, mut secrets) = request.into_parts();
+        let place = secrets.take_place();
         let offered = slots::read(secrets, provider, &self.policy)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
         let Authenticated { caller, view } =
             self.authenticator.authenticate(&self.views, &offered.token).await?;
+        drop(place);
         self.refuse_where_it_is_off(&caller, &view).await?;
         forward::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;

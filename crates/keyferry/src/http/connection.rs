@@ -89,7 +89,8 @@ impl Served {
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
             async move {
-                let answer = app.answer(serves, client, &shared, request, extracted).await;
+                // One at a time: it needs no place.
+                let answer = app.answer(serves, client, &shared, request, extracted, None).await;
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });
@@ -115,8 +116,14 @@ impl Served {
             let extracted = shared.secrets_of(request.headers());
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
+            // Also now: many may come before the first is worked on. What finds no place keeps no secret.
+            let place = app.door.enter(&shared);
+            let extracted = if place.is_some() { extracted } else { None };
             async move {
-                let answer = app.answer(serves, client, &shared, request, extracted).await;
+                let answer = match place {
+                    Some(place) => app.answer(serves, client, &shared, request, extracted, Some(place)).await,
+                    None => app.refuse_one_too_many(&request),
+                };
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });

@@ -10,11 +10,14 @@ use http::HeaderMap;
 use keyferry_core::headers::SECRET;
 use keyferry_envelope::SecretBytes;
 
+use super::door::Unproven;
+
 /// The values of a request's secret headers: one at most of each.
 #[derive(Default)]
 pub struct SecretHeaders {
     found: Vec<Found>,
     private: bool,
+    place: Option<Unproven>,
 }
 
 struct Found {
@@ -108,6 +111,16 @@ impl SecretHeaders {
         for name in SECRET {
             headers.remove(name);
         }
+    }
+
+    /// Keeps the place of the request until somebody takes it.
+    pub fn keep_place(&mut self, place: Option<Unproven>) {
+        self.place = place;
+    }
+
+    /// The place of the request, to be held until it is known who sent it.
+    pub fn take_place(&mut self) -> Option<Unproven> {
+        self.place.take()
     }
 
     /// Notes whether nobody on the way could read them.

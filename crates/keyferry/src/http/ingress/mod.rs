@@ -96,6 +96,8 @@ pub struct Shared {
     ending: Notify,
     idle: Notify,
     leaving: AtomicBool,
+    /// Its requests of which nobody knows who sent them.
+    pub(super) unproven: AtomicUsize,
 }
 
 /// The secrets of one head, and the mark that stands in their places.
