@@ -153,6 +153,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(holds.renew()),
         tokio::spawn(destroy_overlapped(store, clock)),
         tokio::spawn(tell_of_overflow()),
+        tokio::spawn(give_back_memory()),
     ];
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
@@ -245,6 +246,17 @@ fn tell_of_share(share: &str, now: keyferry_secretmem::Report, told: &mut (u64, 
             too_long,
             "secrets of more than 4096 bytes find no place in locked memory"
         );
+    }
+}
+
+/// Gives memory that a burst of requests has left back to the kernel.
+async fn give_back_memory() {
+    let mut tick = tokio::time::interval(Duration::from_secs(15));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        // It takes milliseconds, for gigabytes more.
+        let _ = tokio::task::spawn_blocking(keyferry_secretmem::give_back_free_pages).await;
     }
 }
 

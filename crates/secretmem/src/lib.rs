@@ -21,7 +21,7 @@ mod region;
 mod stack;
 mod wipe;
 
-pub use heap::WipingHeap;
+pub use heap::{WipingHeap, give_back_free_pages};
 pub use locked::LockedBytes;
 pub use pool::{Report, Shares, backend, probe, report, shares};
 pub use region::Backend;
