@@ -496,6 +496,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whether_the_store_answers_is_told_however_many_wait_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
+        let mut taken = vec![store.writer.acquire().await.expect("the only one")];
+        for _ in 0..store.readers.options().get_max_connections() {
+            taken.push(store.readers.acquire().await.expect("one of them"));
+        }
+        store.ping().await.expect("it answers");
+        assert!(store.setting("any").await.is_err(), "so nobody else gets through");
+    }
+
+    #[tokio::test]
     async fn a_disk_that_was_full_is_written_to_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
