@@ -152,8 +152,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(keyring.sweep()),
         tokio::spawn(holds.renew()),
         tokio::spawn(destroy_overlapped(store, clock)),
-        tokio::spawn(tell_of_overflow()),
-        tokio::spawn(give_back_memory()),
+        tokio::spawn(tend_memory()),
     ];
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
@@ -204,6 +203,11 @@ fn tell_of_memory() {
     } else {
         tracing::info!(event = "secrets_locked", backend = backend.as_str());
     }
+}
+
+/// Looks after memory, for ever.
+async fn tend_memory() {
+    tokio::join!(tell_of_overflow(), give_back_memory());
 }
 
 /// Warns when locked memory did not suffice, once a minute at most. Whoever has none was told at the start.

@@ -34,12 +34,14 @@ impl Default for Door {
 impl Door {
     /// A place for a request of this connection, if there is one.
     pub(super) fn enter(&self, connection: &Arc<Shared>) -> Option<Unproven> {
-        let others = connection.unproven.fetch_add(1, Ordering::Relaxed);
-        let mut place = Unproven { connection: Arc::clone(connection), _permit: None };
-        if others >= OF_ONE {
-            place._permit = Some(Arc::clone(&self.0).try_acquire_owned().ok()?);
-        }
-        Some(place)
+        // One connection's are counted by one task.
+        let permit = if connection.unproven.load(Ordering::Relaxed) < OF_ONE {
+            None
+        } else {
+            Some(Arc::clone(&self.0).try_acquire_owned().ok()?)
+        };
+        connection.unproven.fetch_add(1, Ordering::Relaxed);
+        Some(Unproven { connection: Arc::clone(connection), _permit: permit })
     }
 }
 
