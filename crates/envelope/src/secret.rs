@@ -32,6 +32,11 @@ impl SecretBytes {
         Self(LockedBytes::incoming(bytes))
     }
 
+    /// Like [`incoming`](Self::incoming), filled in place; if `fill` fails, what it wrote is wiped.
+    pub fn try_incoming<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        Ok(Self(LockedBytes::try_incoming(len, fill)?))
+    }
+
     /// Takes room for `len` bytes, all zero, and lets `fill` write over them in place, so that no second copy exists.
     pub fn init(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
         Self(LockedBytes::new(len, fill))

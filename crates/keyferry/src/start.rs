@@ -22,7 +22,7 @@ use crate::{
     custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
     gateway::{self, Gateway, Holds, KeyTest, Payments, Recorder},
     harden::{Grants, LockLimit},
-    http::{self, App, BindError, Health},
+    http::{self, App, BindError, Door, Health},
     lifecycle::Running,
     single::{self, Alone, NotAlone},
     upstream::{TrustError, UpstreamClient, plaintext_hosts},
@@ -138,7 +138,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         draining: AtomicBool::new(false),
     });
     let stalls = tokio::spawn(gateway.watch_stalls());
-    let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics });
+    let door = Door::default();
+    let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics, door });
 
     let bound = bind(&config.listeners, &*app.entropy).await?;
     let mut chores = vec![
@@ -148,7 +149,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(holds.renew()),
         tokio::spawn(counting::carry(Arc::clone(&store), counters, Arc::clone(&clock))),
         tokio::spawn(destroy_overlapped(store, clock)),
-        tokio::spawn(tell_of_overflow()),
+        tokio::spawn(tend_memory()),
     ];
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
@@ -214,25 +215,62 @@ fn tell_of_memory() {
     }
 }
 
+/// Looks after memory, for ever.
+async fn tend_memory() {
+    tokio::join!(tell_of_overflow(), give_back_memory());
+}
+
 /// Warns when locked memory did not suffice, once a minute at most. Whoever has none was told at the start.
 async fn tell_of_overflow() {
     if keyferry_secretmem::backend() == keyferry_secretmem::Backend::Heap {
         return;
     }
-    let mut told = 0;
+    let (mut told_own, mut told_incoming) = ((0, 0), (0, 0));
     let mut tick = tokio::time::interval(Duration::from_secs(60));
     loop {
         tick.tick().await;
-        let overflowed = keyferry_secretmem::overflowed();
-        if overflowed > told {
-            let secrets = overflowed - told;
-            tracing::warn!(
-                event = "secrets_overflowed",
-                secrets,
-                "locked memory is used up: raise RLIMIT_MEMLOCK"
-            );
-            told = overflowed;
-        }
+        let now = keyferry_secretmem::shares();
+        tell_of_share(
+            "own",
+            now.own,
+            &mut told_own,
+            "the locked memory for what the gateway keeps is used up: raise RLIMIT_MEMLOCK",
+        );
+        tell_of_share(
+            "incoming",
+            now.incoming,
+            &mut told_incoming,
+            "more secrets came in at once than their share of locked memory holds: limit connections and requests \
+             in front of the gateway, and if all are yours, raise RLIMIT_MEMLOCK",
+        );
+    }
+}
+
+/// Says what came to lie on the heap of one share since the last time.
+fn tell_of_share(share: &str, now: keyferry_secretmem::Report, told: &mut (u64, u64), full: &str) {
+    let (secrets, too_long) = (now.overflowed - told.0, now.too_long - told.1);
+    *told = (now.overflowed, now.too_long);
+    if secrets > too_long {
+        tracing::warn!(event = "secrets_overflowed", share, secrets, too_long, "{full}");
+    } else if too_long > 0 {
+        tracing::warn!(
+            event = "secrets_overflowed",
+            share,
+            secrets,
+            too_long,
+            "secrets of more than 4096 bytes find no place in locked memory"
+        );
+    }
+}
+
+/// Gives memory that a burst of requests has left back to the kernel.
+async fn give_back_memory() {
+    let mut tick = tokio::time::interval(Duration::from_secs(15));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        // It takes milliseconds, for gigabytes more.
+        let _ = tokio::task::spawn_blocking(keyferry_secretmem::give_back_free_pages).await;
     }
 }
 

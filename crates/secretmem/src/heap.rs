@@ -10,11 +10,24 @@
 //! from its beginning. The caller of `dealloc` promises that the block was allocated with this layout and that it is not
 //! used any more, so the range is valid and nobody else's. `realloc` never lets the system move a block, because the
 //! system would free the old place as it is: it allocates, copies the smaller of the two sizes, and frees as above.
+//!
+//! [`give_back_free_pages`] calls a function of the C library that takes a number, and may be called by any thread at any
+//! time.
 #![expect(unsafe_code, reason = "a global allocator is unsafe by its trait; argued above")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use crate::wipe::wipe_raw;
+
+/// Gives pages of the heap in which nothing lies back to the kernel. By itself the C library keeps what lies between
+/// blocks that are in use, so that a burst of requests would be remembered by its size for ever.
+pub fn give_back_free_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: see the module.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
 
 /// The system's allocator; what is freed is overwritten with zeros first.
 pub struct WipingHeap;

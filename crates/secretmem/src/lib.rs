@@ -3,7 +3,7 @@
 //! | module | one idea |
 //! |---|---|
 //! | `locked` | [`LockedBytes`]: one secret in locked memory, wiped when it is dropped |
-//! | `pool` | which slot of which region; when to grow; when to give up and use the heap |
+//! | `pool` | which slot of which region; when to grow and shrink; when to give up and use the heap |
 //! | `region` | locked pages from the kernel, guard pages around them, slots within (`unsafe`) |
 //! | `limit` | how much memory the process may lock (`unsafe`) |
 //! | `stack` | [`scrubbed`]: runs an operation and overwrites what it left on the stack |
@@ -21,8 +21,8 @@ mod region;
 mod stack;
 mod wipe;
 
-pub use heap::WipingHeap;
+pub use heap::{WipingHeap, give_back_free_pages};
 pub use locked::LockedBytes;
-pub use pool::{Report, backend, overflowed, probe, report};
+pub use pool::{Report, Shares, backend, probe, report, shares};
 pub use region::Backend;
 pub use stack::scrubbed;

@@ -42,6 +42,13 @@ impl LockedBytes {
         secret
     }
 
+    /// Like [`incoming`](Self::incoming), filled in place; if `fill` fails, what it wrote is wiped.
+    pub fn try_incoming<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = Self::zeros(len, incoming());
+        fill(secret.bytes_mut())?;
+        Ok(secret)
+    }
+
     fn zeros(len: usize, pool: &'static Pool) -> Self {
         if len == 0 {
             return Self(Place::Heap(Box::default()));

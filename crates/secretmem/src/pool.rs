@@ -1,5 +1,5 @@
-//! Decides which slot a secret gets, when to map more, and when to give up. It must never fail a request: without a
-//! slot, a secret lies on the heap and is counted.
+//! Decides which slot a secret gets, when to map more, when to give pages back, and when to give up. It must never fail a
+//! request: without a slot, a secret lies on the heap and is counted.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,14 +21,18 @@ pub(crate) struct Pool {
     ceiling: usize,
     state: Mutex<State>,
     overflowed: AtomicU64,
+    too_long: AtomicU64,
 }
 
 struct State {
     classes: [Vec<Region>; CLASSES.len()],
     regions: usize,
-    /// The kernel refused more, or the ceiling is reached. It is not asked again.
-    full: bool,
+    /// The kernel refused more when so many regions had been given back. It is asked again when there are more of them.
+    refused_at: Option<u64>,
 }
+
+/// How many regions were given back, of all pools: they share what the kernel lets the process lock.
+static GIVEN_BACK: AtomicU64 = AtomicU64::new(0);
 
 /// What locked memory looks like at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +45,12 @@ pub struct Report {
     pub in_use: usize,
     /// Secrets that had to lie on the heap, since the start.
     pub overflowed: u64,
+    /// Those of them that are longer than any slot.
+    pub too_long: u64,
 }
 
-/// The pools of the process. Regions are never given back, so what comes in from outside has a pool of its own: whatever
-/// strangers send, in whatever sizes, the other half is left for the secrets that the process keeps.
+/// The pools of the process. What comes in from outside has a pool of its own: whatever strangers send, in whatever sizes,
+/// the other half is left for the secrets that the process keeps.
 struct Pools {
     own: Pool,
     incoming: Pool,
@@ -80,19 +86,29 @@ pub fn backend() -> Backend {
     own().backend
 }
 
-/// How many secrets had to lie on the heap since the start: the locked memory was used up, or they were too long.
-pub fn overflowed() -> u64 {
-    report().overflowed
+/// What the two shares of locked memory look like now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// For secrets that the process keeps.
+    pub own: Report,
+    /// For what comes in from outside.
+    pub incoming: Report,
+}
+
+/// What each share of this process's locked memory looks like now.
+pub fn shares() -> Shares {
+    Shares { own: own().report(), incoming: incoming().report() }
 }
 
 /// What the pools of this process look like now, as one.
 pub fn report() -> Report {
-    let (own, incoming) = (own().report(), incoming().report());
+    let Shares { own, incoming } = shares();
     Report {
         backend: own.backend,
         locked: own.locked + incoming.locked,
         in_use: own.in_use + incoming.in_use,
         overflowed: own.overflowed + incoming.overflowed,
+        too_long: own.too_long + incoming.too_long,
     }
 }
 
@@ -111,9 +127,10 @@ impl Pool {
         let state = State {
             classes: [const { Vec::new() }; CLASSES.len()],
             regions: 0,
-            full: backend == Backend::Heap,
+            refused_at: (backend == Backend::Heap).then(|| GIVEN_BACK.load(Relaxed)),
         };
-        Self { backend, ceiling, state: Mutex::new(state), overflowed: AtomicU64::new(0) }
+        let (overflowed, too_long) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { backend, ceiling, state: Mutex::new(state), overflowed, too_long }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,9 +139,11 @@ impl Pool {
 
     /// A slot for `len` bytes, which are zero; `None` if they have to lie on the heap, which is counted.
     pub(crate) fn take(&self, len: usize) -> Option<Slot> {
-        let slot = self.lock().take(len, self.backend, self.ceiling);
+        let class = CLASSES.iter().position(|&size| len <= size);
+        let slot = class.and_then(|class| self.lock().take(class, len, self.backend, self.ceiling));
         if slot.is_none() {
             self.overflowed.fetch_add(1, Relaxed);
+            self.too_long.fetch_add(u64::from(class.is_none()), Relaxed);
         }
         slot
     }
@@ -132,11 +151,13 @@ impl Pool {
     /// Wipes a slot of this pool and takes it back.
     pub(crate) fn give_back(&self, mut slot: Slot) {
         slot.wipe();
-        let mut state = self.lock();
-        let class = CLASSES.iter().position(|&size| size == slot.size());
-        let regions = class.map_or(&mut [][..], |class| &mut state.classes[class]);
-        let owner = regions.iter_mut().find(|region| region.owns(&slot));
-        owner.expect("a slot comes back to its own pool").give_back(slot);
+        self.lock().give_back(slot);
+    }
+
+    /// As if the kernel had just refused more.
+    #[cfg(test)]
+    pub(crate) fn kernel_refuses_now(&self) {
+        self.lock().refused_at = Some(GIVEN_BACK.load(Relaxed));
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -146,32 +167,73 @@ impl Pool {
             locked: state.regions * REGION,
             in_use: state.classes.iter().flatten().map(Region::in_use).sum(),
             overflowed: self.overflowed.load(Relaxed),
+            too_long: self.too_long.load(Relaxed),
         }
     }
 }
 
 impl State {
-    fn take(&mut self, len: usize, backend: Backend, ceiling: usize) -> Option<Slot> {
-        let class = CLASSES.iter().position(|&size| len <= size)?;
+    fn take(&mut self, class: usize, len: usize, backend: Backend, ceiling: usize) -> Option<Slot> {
         let slot = free_slot(&mut self.classes[class], len);
-        if slot.is_some() || self.grow(class, backend, ceiling) {
-            return slot.or_else(|| free_slot(&mut self.classes[class], len));
+        if slot.is_some() {
+            return slot;
+        }
+        // An empty region of another size is of more use in this one.
+        if self.grow(class, backend, ceiling)
+            || (self.unmap_an_empty_one() && self.grow(class, backend, ceiling))
+        {
+            return free_slot(&mut self.classes[class], len);
         }
         // No room for more of this size, but perhaps a longer slot is free.
         self.classes[class + 1..].iter_mut().find_map(|regions| free_slot(regions, len))
     }
 
     fn grow(&mut self, class: usize, backend: Backend, ceiling: usize) -> bool {
-        if self.full || (self.regions + 1) * REGION > ceiling {
+        let given_back = GIVEN_BACK.load(Relaxed);
+        if self.refused_at == Some(given_back) || (self.regions + 1) * REGION > ceiling {
             return false;
         }
         let Ok(region) = Region::map(backend, CLASSES[class]) else {
-            self.full = true;
+            self.refused_at = Some(given_back);
             return false;
         };
         self.classes[class].push(region);
         self.regions += 1;
         true
+    }
+
+    fn give_back(&mut self, slot: Slot) {
+        let class = CLASSES.iter().position(|&size| size == slot.size());
+        let regions = class.map_or(&mut [][..], |class| &mut self.classes[class]);
+        let owner = regions.iter().position(|region| region.owns(&slot));
+        let (Some(class), Some(owner)) = (class, owner) else {
+            unreachable!("a slot comes back to its own pool");
+        };
+        regions[owner].give_back(slot);
+        // One that is empty stays for a while, so that a number of secrets that goes up and down by one does not
+        // map and unmap each time.
+        if regions[owner].in_use() == 0 {
+            let all: usize = regions.iter().map(Region::free).sum();
+            let own = regions[owner].free();
+            if all - own >= own.div_ceil(2) {
+                self.unmap(class, owner);
+            }
+        }
+    }
+
+    fn unmap_an_empty_one(&mut self) -> bool {
+        let found = self.classes.iter().enumerate().find_map(|(class, regions)| {
+            Some((class, regions.iter().position(|region| region.in_use() == 0)?))
+        });
+        let Some((class, at)) = found else { return false };
+        self.unmap(class, at);
+        true
+    }
+
+    fn unmap(&mut self, class: usize, at: usize) {
+        self.classes[class].swap_remove(at).unmap();
+        self.regions -= 1;
+        GIVEN_BACK.fetch_add(1, Relaxed);
     }
 }
 

@@ -3,8 +3,8 @@
 //! # Why the `unsafe` holds
 //!
 //! - **The mapping.** [`Mapping::new`] reserves the data and a guard page on each side without access, and then maps the data
-//!   part in its middle, over addresses that are its own. A [`Region`] never lets go of its
-//!   mapping, so no pointer of a slot is ever stale.
+//!   part in its middle, over addresses that are its own. A [`Region`] lets go of its mapping in [`Region::unmap`] only,
+//!   which asserts that every slot came back, and consumes the region, so no pointer of a slot is ever stale.
 //! - **Initialised.** Pages from the kernel are zero, and every byte is written once by [`fill`] before a slot exists.
 //! - **Exclusive.** A [`Slot`] is made only in [`Region::take`], for an index whose bit was clear and is then set; the bit
 //!   is cleared only in [`Region::give_back`], which consumes the slot. `Slot` can be neither cloned nor copied. So at any
@@ -53,7 +53,7 @@ const FENCE: u8 = 0xfe;
 
 /// A mapping, cut into slots of one size.
 pub(crate) struct Region {
-    /// Never dropped: slots point into it.
+    /// Not dropped with the region: slots may point into it.
     pages: ManuallyDrop<Mapping>,
     size: usize,
     /// A bit a slot, set while it is handed out.
@@ -121,6 +121,17 @@ impl Region {
     pub(crate) fn owns(&self, slot: &Slot) -> bool {
         let offset = slot.start.addr().get().wrapping_sub(self.pages.start.addr().get());
         offset < REGION
+    }
+
+    /// Gives the pages back to the kernel. No slot of them may be handed out.
+    pub(crate) fn unmap(self) {
+        assert!(self.in_use() == 0, "slots point into these pages");
+        drop(ManuallyDrop::into_inner(self.pages));
+    }
+
+    /// How many slots are free.
+    pub(crate) fn free(&self) -> usize {
+        self.free
     }
 
     /// How many slots are handed out.

@@ -17,7 +17,10 @@ use keyferry_core::{
 use keyferry_envelope::SecretBytes;
 
 use super::{AdminState, problem::Failure};
-use crate::http::{ClientAddr, Handed, Problem, Repeated, SecretHeaders, copy};
+use crate::{
+    gateway::AwaitedBody,
+    http::{ClientAddr, Handed, Problem, Repeated, SecretHeaders, copy},
+};
 
 /// Who asks.
 pub(super) enum Actor {
@@ -36,6 +39,8 @@ pub(super) struct Context {
     pub(super) source: String,
     /// What came in secret headers, besides the token.
     pub(super) secrets: SecretHeaders,
+    /// The place among those whose bodies are awaited. The operator needs none.
+    _awaited: Option<AwaitedBody>,
 }
 
 impl FromRequestParts<Arc<AdminState>> for Context {
@@ -43,13 +48,20 @@ impl FromRequestParts<Arc<AdminState>> for Context {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, Failure> {
         let mut secrets = parts.extensions.remove::<Handed>().map(|handed| handed.take()).unwrap_or_default();
+        let place = secrets.take_place();
         let token = take_token(&mut secrets)?;
         let actor = identify(state, &token).await?;
+        drop(place);
         let source = match parts.extensions.get::<ClientAddr>() {
             Some(ClientAddr { ip: Some(ip), .. }) => ip.to_string(),
             _ => "local socket".to_owned(),
         };
-        Ok(Self { state: Arc::clone(state), actor, now: state.clock.now(), source, secrets })
+        let awaited = match &actor {
+            Actor::Operator => None,
+            Actor::OfTenant(caller) => Some(state.key_test.await_body(caller)?),
+        };
+        let now = state.clock.now();
+        Ok(Self { state: Arc::clone(state), actor, now, source, secrets, _awaited: awaited })
     }
 }
 

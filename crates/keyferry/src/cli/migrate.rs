@@ -1,6 +1,6 @@
 //! `keyferry migrate`: the tables of the store, brought up to date ahead of a release; and the way from SQLite to PostgreSQL.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use keyferry_storage::{Backend, Step, copy, postgres::PostgresStore, sqlite::SqliteStore};
@@ -60,7 +60,7 @@ fn show(steps: &[Step], as_json: bool) {
     output::table(&json!({"data": rows}), &["version", "name", "applied"], as_json);
 }
 
-async fn copied(from: &PathBuf, to: &Backend, as_json: bool) -> anyhow::Result<()> {
+async fn copied(from: &Path, to: &Backend, as_json: bool) -> anyhow::Result<()> {
     let Backend::Postgres(address) = to else {
         bail!("storage.url: everything is copied into PostgreSQL: name it there");
     };

@@ -62,10 +62,13 @@ impl Authenticator {
     async fn by_jwt(&self, views: &Views, text: &[u8]) -> Result<Authenticated, Problem> {
         let now = self.clock.now();
         let unverified = jwt::Unverified::read(text).ok_or_else(unauthorized)?;
+        let turn = if views.remembers(unverified.tenant()) { None } else { Some(views.turn().await?) };
         let mut view = views.of_tenant(unverified.tenant()).await?.ok_or_else(unauthorized)?;
+        drop(turn);
         // An issuer may have been registered since the view was read. Admission would find that
         // out, but it is only asked about callers that were proven.
         if !view.issuers.iter().any(|issuer| unverified.names(issuer)) {
+            let _turn = views.turn().await?;
             view = views.current(unverified.tenant()).await?.ok_or_else(unauthorized)?;
         }
         for issuer in view.issuers.iter().filter(|issuer| unverified.names(issuer)) {

@@ -15,7 +15,7 @@ use keyferry_core::{
 use keyferry_envelope::{ApiKey, SecretBytes};
 use tokio::time::{Instant, timeout};
 
-use super::{Gateway, not_opened, parse_key, slots::PlacedKey};
+use super::{AwaitedBody, Gateway, not_opened, parse_key, slots::PlacedKey};
 use crate::{
     http::Problem,
     telemetry::metrics,
@@ -79,6 +79,11 @@ impl KeyTest {
     /// Who presents this token, its one use claimed if it has only one.
     pub async fn caller(&self, token: &SecretBytes) -> Result<Caller, Problem> {
         self.0.identify(token).await
+    }
+
+    /// A place for a request of this caller while it is answered: its body may not be here.
+    pub fn await_body(&self, caller: &Caller) -> Result<AwaitedBody, Problem> {
+        self.0.awaited.take(caller)
     }
 
     async fn run(

@@ -17,6 +17,7 @@ mod candidates;
 mod circuits;
 mod entitled;
 mod fallback;
+mod flights;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -33,6 +34,7 @@ mod path;
 mod payment;
 mod pieces;
 mod provider_error;
+mod queue;
 mod record;
 mod relay;
 mod roca;
@@ -49,6 +51,7 @@ use std::{sync::Arc, time::Instant};
 
 pub use holds::Holds;
 use http::Response;
+use http_body::Body as _;
 pub use jwk::KeySet;
 use keyferry_core::{
     admission::{KeyChoice, Policy},
@@ -67,6 +70,7 @@ use keyferry_envelope::{ApiKey, SecretBytes};
 pub use keytest::{KeyTest, TestedKey};
 pub use payment::Payments;
 pub use pieces::Pieces;
+pub use queue::AwaitedBody;
 pub use record::Recorder;
 pub use relay::Relay;
 
@@ -107,6 +111,7 @@ pub struct Gateway {
     holds: Holds,
     circuits: Circuits,
     bodies: room::Room,
+    awaited: queue::Bodies,
     stalls: stalls::Stalls,
 }
 
@@ -165,6 +170,7 @@ impl Gateway {
             holds: parts.holds,
             circuits,
             bodies: room::Room::default(),
+            awaited: queue::Bodies::default(),
             stalls: stalls::Stalls::default(),
         })
     }
@@ -195,7 +201,8 @@ impl Gateway {
     }
 
     /// Whether a good token came with a request to a provider of any name.
-    async fn prove(&self, secrets: SecretHeaders, name: &str) -> Result<(), Problem> {
+    async fn prove(&self, mut secrets: SecretHeaders, name: &str) -> Result<(), Problem> {
+        let _place = secrets.take_place();
         let mut any = self.providers.get("openai").ok_or_else(authenticate::unauthorized)?.clone();
         if let Ok(name) = name.parse() {
             any.id = name;
@@ -232,18 +239,23 @@ impl Gateway {
         id: &RequestId,
         started: Instant,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let (parts, incoming, secrets) = request.into_parts();
+        let (parts, incoming, mut secrets) = request.into_parts();
+        let place = secrets.take_place();
         let offered = slots::read(secrets, provider, &self.policy)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
         let Authenticated { caller, view } =
             self.authenticator.authenticate(&self.views, &offered.token).await?;
+        drop(place);
         self.refuse_where_it_is_off(&caller, &view).await?;
         heads::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
+        // The place is given back when all of it is here.
+        let awaited = if incoming.is_end_stream() { None } else { Some(self.awaited.take(&caller)?) };
         // Before the body: a long upload must not make a sealed key stale.
         let presented = self.open(offered, provider, &caller).await?;
         let passage = Passage { id, provider, operation: target.operation, started };
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
+        drop(awaited);
         let model = model(&target, &body)?;
         let permit = self.recorder.reserve()?;
         self.look(&presented).await?;

@@ -41,7 +41,7 @@ fn decode(text: Option<&SecretBytes>) -> Option<SecretBytes> {
     }
     let digits = &text[..text.len() - padding];
     let length = BASE64_NOPAD.decode_len(digits.len()).ok()?;
-    SecretBytes::try_init(length, |place| BASE64_NOPAD.decode_mut(digits, place).map(drop)).ok()
+    SecretBytes::try_incoming(length, |place| BASE64_NOPAD.decode_mut(digits, place).map(drop)).ok()
 }
 
 #[cfg(test)]

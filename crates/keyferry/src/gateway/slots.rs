@@ -417,4 +417,25 @@ mod tests {
             assert_eq!(problem.code, Code::Disabled, "{name}");
         }
     }
+    #[test]
+    fn what_a_stranger_sends_stays_in_the_share_for_what_comes_in() {
+        let long = "k".repeat(500);
+        let (token, bearer) = (format!("sk-kf-{long}"), format!("Bearer {long}"));
+        let map = format!(r#"{{"openai": "{long}"}}"#);
+        let before = keyferry_secretmem::shares();
+        let held: Vec<_> = (0..400)
+            .flat_map(|_| {
+                [
+                    read_with("openai", &[("x-api-key", &token)]),
+                    read_with("openai", &[("x-keyferry-token", &token), ("authorization", &bearer)]),
+                    read_with("openai", &[("x-keyferry-token", &token), ("x-byok-keys", &map)]),
+                ]
+            })
+            .collect();
+        assert!(held.iter().all(Result::is_ok));
+        let now = keyferry_secretmem::shares();
+        // Other tests take of both meanwhile, but never so many.
+        assert!(now.own.in_use + (now.own.overflowed as usize) < before.own.in_use + 400);
+        assert!(now.incoming.in_use + (now.incoming.overflowed as usize) > before.incoming.in_use + 1200);
+    }
 }

@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -22,7 +21,14 @@ use keyferry_core::{
     },
 };
 
-use crate::http::Problem;
+use super::{
+    flights::Flights,
+    queue::{Place, Strangers},
+};
+use crate::{http::Problem, telemetry::Seldom};
+
+/// Why something could not be read; several may have waited for it.
+type Failed = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Tenants, and separately token ids, that are remembered at most.
 const MAX_VIEWS: usize = 10_000;
@@ -50,6 +56,9 @@ pub(super) struct Views {
     by_tenant: Mutex<HashMap<TenantId, Arc<View>>>,
     /// Whose a token is never changes, so this needs no epoch.
     tenant_of_token: Mutex<HashMap<TokenId, TenantId>>,
+    strangers: Strangers,
+    tenant_reads: Flights<TenantId, Result<Option<Arc<View>>, Failed>>,
+    token_reads: Flights<TokenId, Result<Option<Arc<StoredToken>>, Arc<StoreError>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -66,7 +75,25 @@ fn remember<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, max: usize, key
 
 impl Views {
     pub(super) fn new(store: Arc<dyn Store>, counters: Arc<dyn Counters>) -> Self {
-        Self { store, counters, by_tenant: Mutex::default(), tenant_of_token: Mutex::default() }
+        Self {
+            store,
+            counters,
+            by_tenant: Mutex::default(),
+            tenant_of_token: Mutex::default(),
+            strangers: Strangers::default(),
+            tenant_reads: Flights::default(),
+            token_reads: Flights::default(),
+        }
+    }
+
+    /// A turn to ask the store on behalf of somebody of whom nothing is known.
+    pub(super) async fn turn(&self) -> Result<Place<'_>, Problem> {
+        self.strangers.turn().await
+    }
+
+    /// Whether a tenant is remembered.
+    pub(super) fn remembers(&self, id: &TenantId) -> bool {
+        lock(&self.by_tenant).contains_key(id)
     }
 
     /// The view of a tenant; `None` if there is no such tenant.
@@ -80,7 +107,10 @@ impl Views {
             Some(view) => match self.read(id).await {
                 Ok(fresh) => Ok(fresh),
                 Err(error) => {
-                    tracing::warn!(event = "view_kept", %error, tenant = %id);
+                    static KEPT: Seldom = Seldom::new();
+                    if let Some(unsaid) = KEPT.say() {
+                        tracing::warn!(event = "view_kept", %error, tenant = %id, unsaid);
+                    }
                     Ok(Some(view))
                 }
             },
@@ -93,14 +123,19 @@ impl Views {
         self.read(id).await.map_err(|error| away(&*error))
     }
 
-    async fn read(&self, id: &TenantId) -> Result<Option<Arc<View>>, Box<dyn Error + Send + Sync>> {
-        let epoch = self.counters.epoch(id).await?;
-        let Some(tenant) = self.store.tenant(id).await? else {
+    async fn read(&self, id: &TenantId) -> Result<Option<Arc<View>>, Failed> {
+        self.tenant_reads.join(id, || self.read_from_store(id)).await
+    }
+
+    async fn read_from_store(&self, id: &TenantId) -> Result<Option<Arc<View>>, Failed> {
+        let failed = |error: StoreError| -> Failed { Arc::new(error) };
+        let epoch = self.counters.epoch(id).await.map_err(|error| -> Failed { Arc::new(error) })?;
+        let Some(tenant) = self.store.tenant(id).await.map_err(failed)? else {
             lock(&self.by_tenant).remove(id);
             return Ok(None);
         };
-        let credentials = self.store.sealed_credentials(id).await?;
-        let issuers = self.store.issuers(id).await?;
+        let credentials = self.store.sealed_credentials(id).await.map_err(failed)?;
+        let issuers = self.store.issuers(id).await.map_err(failed)?;
         let credentials = credentials.into_iter().map(Arc::new).collect();
         let tenant = TenantView { tenant, credentials, epoch };
         let view = Arc::new(View { tenant, issuers, read_at: Instant::now(), tokens: Mutex::default() });
@@ -121,12 +156,13 @@ impl Views {
         id: &TokenId,
     ) -> Result<Option<(Arc<View>, Arc<StoredToken>)>, Problem> {
         let known = lock(&self.tenant_of_token).get(id).cloned();
-        let tenant = match known {
-            Some(tenant) => tenant,
-            None => match self.read_token(id).await? {
-                None => return Ok(None),
-                Some(stored) => stored.token.tenant,
-            },
+        let mut turn = None;
+        let tenant = if let Some(tenant) = known {
+            tenant
+        } else {
+            turn = Some(self.turn().await?);
+            let Some(stored) = self.read_token(id).await? else { return Ok(None) };
+            stored.token.tenant.clone()
         };
         let Some(view) = self.of_tenant(&tenant).await? else { return Ok(None) };
         let remembered = lock(&view.tokens).get(id).cloned();
@@ -135,14 +171,16 @@ impl Views {
         }
         // Read after the view's epoch, also when it was read before to learn its tenant: a token
         // that is older than its view could outlive its own revocation.
-        let Some(token) = self.read_token(id).await?.map(Arc::new) else { return Ok(None) };
+        let Some(token) = self.read_token(id).await? else { return Ok(None) };
+        drop(turn);
         remember(&mut lock(&view.tokens), MAX_TOKENS_PER_VIEW, id.clone(), Arc::clone(&token));
         remember(&mut lock(&self.tenant_of_token), MAX_TOKENS, id.clone(), tenant);
         Ok(Some((view, token)))
     }
 
-    async fn read_token(&self, id: &TokenId) -> Result<Option<StoredToken>, Problem> {
-        self.store.token(id).await.map_err(|error| away(&error))
+    async fn read_token(&self, id: &TokenId) -> Result<Option<Arc<StoredToken>>, Problem> {
+        let read = || async { self.store.token(id).await.map(|found| found.map(Arc::new)).map_err(Arc::new) };
+        self.token_reads.join(id, read).await.map_err(|error| away(&*error))
     }
 
     /// The view of a tenant as it is now, whatever is remembered.
@@ -173,7 +211,10 @@ impl Views {
 
 /// The store or the counters are away: the cause for the log, a plain sentence for the client.
 pub(super) fn away(error: &(dyn std::error::Error + 'static)) -> Problem {
-    tracing::error!(event = "dependency_away", %error);
+    static TOLD: Seldom = Seldom::new();
+    if let Some(unsaid) = TOLD.say() {
+        tracing::error!(event = "dependency_away", %error, unsaid);
+    }
     match error.downcast_ref::<StoreError>() {
         Some(StoreError::Inconsistent { .. }) => Problem::unavailable(
             "What is stored for this tenant cannot be read; the operator's log says where.",

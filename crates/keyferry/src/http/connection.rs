@@ -33,9 +33,11 @@ const FIRST_BYTES: Duration = Duration::from_secs(10);
 
 /// How long others of an HTTP/2 connection that is to end may keep it as it is.
 const OTHERS: Duration = Duration::from_secs(10);
-/// For the last answer to have arrived. Some clients take a GOAWAY that comes before an answer's end for
+/// For the last answer to have arrived. Some clients take a GOAWAY that comes with an answer's end for
 /// an error of the answer (python-h2).
 const ARRIVING: Duration = Duration::from_millis(100);
+/// For a connection on which nothing is answered any more to end.
+const ENDING: Duration = Duration::from_secs(1);
 /// For the client to close a connection that nothing is answered on any more.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -87,7 +89,8 @@ impl Served {
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
             async move {
-                let answer = app.answer(serves, client, &shared, request, extracted).await;
+                // One at a time: it needs no place.
+                let answer = app.answer(serves, client, &shared, request, extracted, None).await;
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });
@@ -113,8 +116,14 @@ impl Served {
             let extracted = shared.secrets_of(request.headers());
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
+            // Also now: many may come before the first is worked on. What finds no place keeps no secret.
+            let place = app.door.enter(&shared);
+            let extracted = if place.is_some() { extracted } else { None };
             async move {
-                let answer = app.answer(serves, client, &shared, request, extracted).await;
+                let answer = match place {
+                    Some(place) => app.answer(serves, client, &shared, request, extracted, Some(place)).await,
+                    None => app.refuse_one_too_many(&request),
+                };
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });
@@ -144,25 +153,41 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     mut phases: Phases,
 ) {
     let mut connection = std::pin::pin!(connection);
-    let told_by_answer = tokio::select! {
+    let answered = tokio::select! {
         ended = connection.as_mut() => return log_end(ended),
-        _ = phases.wait_for(|phase| *phase >= until) => false,
-        () = answered(shared) => true,
+        _ = phases.wait_for(|phase| *phase >= until) => None,
+        all = answered(shared) => Some(all),
     };
+    if answered == Some(true) {
+        // Without a word before: GOAWAY and the end come together, when nothing is answered. The library's own way
+        // begins with a GOAWAY and a PING, on which python-h2 gives up.
+        shared.leave();
+        tokio::select! {
+            ended = connection.as_mut() => return log_end(ended),
+            _ = phases.wait_for(|phase| *phase >= until) => {}
+            () = kept(shared) => {}
+        }
+    }
     shut_down(connection.as_mut());
     tokio::select! {
         ended = connection => log_end(ended),
-        () = left(shared), if told_by_answer => {}
+        () = left(shared), if answered.is_some() => {}
         _ = phases.wait_for(|phase| *phase == Phase::Ending) => {}
     }
 }
 
-/// Waits until an answer that ends its connection, and what is answered beside it, has arrived.
-async fn answered(shared: &Shared) {
+/// Waits until an answer that ends its connection has arrived. Says whether nothing else is answered beside it.
+async fn answered(shared: &Shared) -> bool {
     shared.ending().await;
-    // Whoever keeps asking must not keep the connection by it.
-    let _ = timeout(OTHERS, shared.idle()).await;
+    let all = timeout(OTHERS, shared.idle()).await.is_ok();
     tokio::time::sleep(ARRIVING).await;
+    all
+}
+
+/// Waits until a connection has had the time to end. Whoever keeps asking must not keep it by that.
+async fn kept(shared: &Shared) {
+    let _ = timeout(OTHERS, shared.idle()).await;
+    tokio::time::sleep(ENDING).await;
 }
 
 /// Waits until a client that was told to leave has had the time for it.

@@ -4,6 +4,7 @@ mod body;
 mod clean;
 mod client_body;
 mod connection;
+mod door;
 mod health;
 mod ingress;
 mod listener;
@@ -15,6 +16,7 @@ mod secrets;
 pub use body::AnswerBody;
 pub use clean::Clean;
 pub use client_body::ClientBody;
+pub use door::Door;
 pub use health::Health;
 #[cfg(fuzzing)]
 pub use ingress::fuzzing;

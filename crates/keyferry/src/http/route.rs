@@ -11,10 +11,15 @@ use tower::ServiceExt;
 
 use super::{
     AnswerBody, Clean, ClientBody, Form, Health, Problem,
+    door::{Door, Unproven},
     ingress::{Extracted, REFUSED_TARGET, Refusal, Shared},
     secrets::Handed,
 };
-use crate::{config::Resources, gateway::Gateway, telemetry::metrics};
+use crate::{
+    config::Resources,
+    gateway::Gateway,
+    telemetry::{Seldom, metrics},
+};
 
 /// Everything a listener can serve.
 pub struct App {
@@ -30,6 +35,8 @@ pub struct App {
     pub health: Arc<Health>,
     /// Metrics.
     pub metrics: PrometheusHandle,
+    /// The places for requests that are not proven.
+    pub door: Door,
 }
 
 /// On an answer: its connection ends with it, and so do the buffers that its request went through.
@@ -60,29 +67,45 @@ impl App {
         client: ClientAddr,
         shared: &Arc<Shared>,
         request: Request<Incoming>,
-        extracted: Option<Extracted>,
+        mut extracted: Option<Extracted>,
+        place: Option<Unproven>,
     ) -> Response<AnswerBody> {
         let id = RequestId::make(self.clock.now(), &*self.entropy);
+        if let Some(extracted) = &mut extracted {
+            extracted.secrets.keep_place(place);
+        }
         let over_http1 = request.version() != Version::HTTP_2;
         let (parts, incoming) = request.into_parts();
         let (body, rest) = ClientBody::new(incoming);
         let request = Request::from_parts(parts, body);
-        let mut answer = self.answer_as(&id, serves, client, shared, request, extracted).await;
+        // In a box of its own, which is made when it begins: thousands that have not begun take little.
+        let answer = Box::pin(self.answer_as(&id, serves, client, shared, request, extracted));
+        let mut answer = answer.await;
         let ends = answer.extensions_mut().remove::<EndsConnection>().is_some();
-        let headers = answer.headers_mut();
         if over_http1 && (ends || rest.is_unread()) {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         } else if ends {
             shared.end();
         }
-        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-            // The SDKs read these two into their exceptions; a provider's own stay as they are.
-            for name in ["x-request-id", "request-id"] {
-                headers.entry(name).or_insert_with(|| value.clone());
-            }
-            headers.insert("x-keyferry-request-id", value);
+        sign(&mut answer, &id);
+        answer
+    }
+
+    /// Answers a request for which there is no place.
+    pub(super) fn refuse_one_too_many(&self, request: &Request<Incoming>) -> Response<AnswerBody> {
+        static TOLD: Seldom = Seldom::new();
+        metrics::denied(Code::ServiceUnavailable.as_str());
+        if let Some(unsaid) = TOLD.say() {
+            tracing::warn!(
+                event = "requests_crowd",
+                unsaid,
+                "more requests than may wait to be authenticated"
+            );
         }
+        let id = RequestId::make(self.clock.now(), &*self.entropy);
+        let problem = Problem::unavailable("Too many requests wait to be authenticated.");
+        let mut answer = problem.answer(Form::of_target(request.uri().path()), id.as_str());
+        sign(&mut answer, &id);
         answer
     }
 
@@ -168,6 +191,19 @@ impl App {
             Ok(answer) => answer.map(AnswerBody::Admin),
             Err(never) => match never {},
         }
+    }
+}
+
+/// What every answer says.
+fn sign(answer: &mut Response<AnswerBody>, id: &RequestId) {
+    let headers = answer.headers_mut();
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        // The SDKs read these two into their exceptions; a provider's own stay as they are.
+        for name in ["x-request-id", "request-id"] {
+            headers.entry(name).or_insert_with(|| value.clone());
+        }
+        headers.insert("x-keyferry-request-id", value);
     }
 }
 

@@ -10,11 +10,14 @@ use http::HeaderMap;
 use keyferry_core::headers::SECRET;
 use keyferry_envelope::SecretBytes;
 
+use super::door::Unproven;
+
 /// The values of a request's secret headers: one at most of each.
 #[derive(Default)]
 pub struct SecretHeaders {
     found: Vec<Found>,
     private: bool,
+    place: Option<Unproven>,
 }
 
 struct Found {
@@ -110,6 +113,16 @@ impl SecretHeaders {
         }
     }
 
+    /// Keeps the place of the request until somebody takes it.
+    pub fn keep_place(&mut self, place: Option<Unproven>) {
+        self.place = place;
+    }
+
+    /// The place of the request, to be held until it is known who sent it.
+    pub fn take_place(&mut self) -> Option<Unproven> {
+        self.place.take()
+    }
+
     /// Notes whether nobody on the way could read them.
     pub fn privately(mut self, private: bool) -> Self {
         self.private = private;
@@ -138,9 +151,10 @@ impl SecretHeaders {
     }
 }
 
-/// A secret that is a part of another one.
+/// A secret that is a part of another one. It stays in the share of locked memory for what comes in: it is copied before
+/// anybody knows who sent it.
 pub fn copy(value: &[u8]) -> SecretBytes {
-    SecretBytes::init(value.len(), |place| place.copy_from_slice(value))
+    SecretBytes::incoming(value)
 }
 
 impl std::fmt::Display for Repeated {

@@ -229,3 +229,47 @@ fn no_descriptor_leads_to_the_pages() {
         false
     }));
 }
+
+#[test]
+fn pages_that_nothing_lies_in_are_given_back_and_serve_other_sizes() {
+    for backend in kinds() {
+        let pool = pool(backend, 4 * REGION);
+        let short: Vec<_> = (0..4 * REGION / 64).map(|_| secret(pool, &[1; 64])).collect();
+        assert_eq!((pool.report().locked, pool.report().overflowed), (4 * REGION, 0), "{backend:?}");
+        drop(short);
+        assert_eq!((pool.report().locked, pool.report().in_use), (REGION, 0), "one stays, {backend:?}");
+        let long: Vec<_> = (0..4 * REGION / 4096).map(|_| secret(pool, &[2; 4096])).collect();
+        assert_eq!((pool.report().locked, pool.report().overflowed), (4 * REGION, 0), "{backend:?}");
+        assert!(long.iter().all(|kept| kept.expose() == [2; 4096]));
+    }
+}
+
+#[test]
+fn what_the_kernel_refused_is_asked_for_again_when_some_was_given_back() {
+    let pool = pool(Backend::Locked, 4 * REGION);
+    pool.kernel_refuses_now();
+    let other = self::pool(Backend::Locked, 4 * REGION);
+    drop((0..2 * REGION / 64).map(|_| secret(other, &[2; 64])).collect::<Vec<_>>());
+    let _locked = secret(pool, &[3; 64]);
+    assert_eq!(pool.report().locked, REGION);
+}
+
+#[test]
+fn a_number_of_secrets_that_goes_up_and_down_by_one_maps_nothing_anew() {
+    let pool = pool(Backend::Locked, 4 * REGION);
+    let mut held: Vec<_> = (0..REGION / 64).map(|_| secret(pool, &[1; 64])).collect();
+    for _ in 0..100 {
+        held.push(secret(pool, &[2; 64]));
+        assert_eq!(pool.report().locked, 2 * REGION);
+        held.pop();
+        assert_eq!(pool.report().locked, 2 * REGION);
+    }
+}
+
+#[test]
+fn what_is_too_long_for_any_slot_is_told_apart() {
+    let pool = pool(Backend::Locked, REGION);
+    let _long = secret(pool, &[1; 4097]);
+    let _held: Vec<_> = (0..=REGION / 4096).map(|_| secret(pool, &[2; 4096])).collect();
+    assert_eq!((pool.report().overflowed, pool.report().too_long), (2, 1));
+}

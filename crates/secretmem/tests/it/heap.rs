@@ -52,3 +52,26 @@ fn zeroed_and_aligned_blocks_are_what_they_should_be() {
     grown.extend(10..10_000);
     assert!(grown.iter().copied().eq(0..10_000));
 }
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn what_lay_between_blocks_that_stay_is_given_back() {
+    let resident = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").expect("proc");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
+    };
+    let mut blocks: Vec<Vec<u8>> = (0..64 * 1024).map(|n| vec![n as u8 | 1; 1024]).collect();
+    let full = resident();
+    // Every hundredth stays, so that the heap as a whole cannot shrink.
+    blocks.retain({
+        let mut at = 0;
+        move |_| {
+            at += 1;
+            at % 100 == 0
+        }
+    });
+    keyferry_secretmem::give_back_free_pages();
+    let left = resident();
+    assert!(full.saturating_sub(left) > 32 * 1024 * 1024, "{full} before, {left} after");
+    assert!(blocks.iter().all(|block| block[0] & 1 == 1));
+}

@@ -54,6 +54,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// For lists and sums over many rows: however long they take, admission has its own.
     reports: SqlitePool,
+    /// For asking whether the store answers: however many wait for the others, that is told.
+    pings: SqlitePool,
     /// Its key is derived from a secret in this store: known a moment after the store is opened.
     chain: OnceLock<AuditChain>,
     /// Destroyed keys still stand in the write-ahead log.
@@ -81,6 +83,7 @@ impl SqliteStore {
         Ok(Self {
             readers: pool(4).await.map_err(away)?,
             reports: pool(2).await.map_err(away)?,
+            pings: pool(1).await.map_err(away)?,
             writer,
             chain: OnceLock::new(),
             to_shred: AtomicBool::new(true),
@@ -124,12 +127,13 @@ impl SqliteStore {
 
     pub(crate) async fn alive(&self) -> Result<(), StoreError> {
         // A read would not notice a disk that is full or a lock that is held.
-        self.write().await?.rollback().await.map_err(away)
+        self.write_with(&self.pings).await?.rollback().await.map_err(away)
     }
 
     pub(crate) async fn tidy_up(&self) {
         self.readers.close().await;
         self.reports.close().await;
+        self.pings.close().await;
         // Nobody reads any more, so the write-ahead log can go into the database whole.
         self.shred(true).await;
         self.writer.close().await;
@@ -141,11 +145,15 @@ impl SqliteStore {
     }
 
     async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        self.write_with(&self.writer).await
+    }
+
+    async fn write_with(&self, pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, StoreError> {
         // SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
         if identity(&self.file) != self.identity {
             return Err(StoreError::Away("the database file was removed or replaced".to_owned()));
         }
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(away)
+        pool.begin_with("BEGIN IMMEDIATE").await.map_err(away)
     }
 
     /// Ends a change: its audit row, then the commit.
@@ -233,6 +241,18 @@ mod tests {
             source: "127.0.0.1".to_owned(),
             detail: detail.into(),
         }
+    }
+
+    #[tokio::test]
+    async fn whether_the_store_answers_is_told_however_many_wait_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
+        let mut taken = vec![store.writer.acquire().await.expect("the only one")];
+        for _ in 0..store.readers.options().get_max_connections() {
+            taken.push(store.readers.acquire().await.expect("one of them"));
+        }
+        store.ping().await.expect("it answers");
+        assert!(store.setting("any").await.is_err(), "so nobody else gets through");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ mod models;
 use std::{sync::Arc, time::Instant};
 
 use http::{HeaderValue, Method, Response, request::Parts};
+use http_body::Body as _;
 use keyferry_core::{
     admission::Caller,
     code::Code,
@@ -65,10 +66,12 @@ impl Gateway {
         id: &RequestId,
         started: Instant,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let (parts, incoming, secrets) = request.into_parts();
+        let (parts, incoming, mut secrets) = request.into_parts();
+        let place = secrets.take_place();
         let offered = slots::read_unified(secrets, &self.policy)?;
         let Authenticated { caller, view } =
             self.authenticator.authenticate(&self.views, &offered.token).await?;
+        drop(place);
         self.refuse_where_it_is_off(&caller, &view).await?;
         heads::check_headers(&parts.headers)?;
         match find(&parts.method, parts.uri.path(), parts.uri.query())? {
@@ -88,9 +91,12 @@ impl Gateway {
         caller: &Caller,
     ) -> Result<Response<AnswerBody>, Problem> {
         let Call { id, operation, parts, incoming, started } = call;
+        // The place is given back when all of it is here.
+        let awaited = if incoming.is_end_stream() { None } else { Some(self.awaited.take(caller)?) };
         // Before the body: a long upload must not make a sealed key stale.
         let (keys, claim) = self.open_unified(offered.key, caller).await?;
         let mut body = body::read(&self.bodies, operation, &parts, incoming).await?;
+        drop(awaited);
         let place = body.place_of_model(operation, &parts)?;
         let asked = body.facts.model.clone().unwrap_or_default();
         let choice = self.choice(operation, &asked, keys)?;

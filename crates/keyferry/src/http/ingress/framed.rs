@@ -4,7 +4,8 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,6 +14,9 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{HEAD_TIME, Shared, frames::Frames, timer::Timer, wipe};
 
 const READ_SIZE: usize = 8 * 1024;
+/// How long a connection that we end takes in what was under way. Closed at once, it could reach the client as a reset,
+/// for which some throw away what they have not read: that it was not served, and may be sent again.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// A client's HTTP/2 connection, its secrets taken out.
 pub struct FramedIo<T> {
@@ -30,6 +34,21 @@ pub struct FramedIo<T> {
     asked: Option<usize>,
     /// Runs while a header block is not complete.
     timer: Timer,
+    /// Runs while the client owes the acknowledgement of our settings.
+    unsettled: Timer,
+    farewell: Farewell,
+    /// Runs while a connection that we end is closed.
+    linger: Timer,
+}
+
+/// How far a connection is that we end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    NotYet,
+    /// The library knows.
+    Said,
+    /// Nothing more is written.
+    Shut,
 }
 
 impl<T> FramedIo<T> {
@@ -45,6 +64,9 @@ impl<T> FramedIo<T> {
             out_at: 0,
             asked: None,
             timer: Timer::default(),
+            unsettled: Timer::default(),
+            farewell: Farewell::NotYet,
+            linger: Timer::default(),
         }
     }
 
@@ -91,15 +113,25 @@ impl<T> FramedIo<T> {
         cx.waker().wake_by_ref();
     }
 
-    /// Whether a header block has not been completed in time.
+    /// Whether something that was begun has not been completed in time: a header block, or the exchange of settings, until
+    /// when the secrets of a client's table are kept.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.frames.in_block().is_none() {
-            return false;
+        let waited_for = [
+            (self.frames.in_block().is_some(), &mut self.timer),
+            (self.frames.owes_an_acknowledgement(), &mut self.unsettled),
+        ];
+        let mut overdue = false;
+        for (waits, timer) in waited_for {
+            if !waits {
+                timer.clear();
+                continue;
+            }
+            if !timer.is_set() {
+                timer.set(HEAD_TIME);
+            }
+            overdue |= timer.poll_over(cx);
         }
-        if !self.timer.is_set() {
-            self.timer.set(HEAD_TIME);
-        }
-        self.timer.poll_over(cx)
+        overdue
     }
 
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) -> bool {
@@ -123,6 +155,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for FramedIo<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            if this.farewell == Farewell::NotYet
+                && this.shared.leaving.load(Ordering::Relaxed)
+                && this.frames.say_farewell(&mut this.out)
+            {
+                this.farewell = Farewell::Said;
+            }
             // After what broke the connection off nothing comes.
             if this.hand_out(buf) || this.frames.is_broken() {
                 return Poll::Ready(Ok(()));
@@ -139,6 +177,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for FramedIo<T> {
             if passing > 0 {
                 let mut part = ReadBuf::new(buf.initialize_unfilled_to(passing));
                 let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, &mut part) else {
+                    if this.is_overdue(cx) {
+                        this.frames.break_off(&mut this.out);
+                        continue;
+                    }
                     this.settle(cx);
                     return Poll::Pending;
                 };
@@ -172,7 +214,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for FramedIo<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for FramedIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramedIo<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
     }
@@ -194,7 +236,24 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FramedIo<T> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.farewell != Farewell::Shut {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            if this.farewell == Farewell::NotYet {
+                return Poll::Ready(Ok(()));
+            }
+            this.farewell = Farewell::Shut;
+            this.linger.set(LINGER);
+        }
+        let mut space = Zeroizing::new([0; 1024]);
+        loop {
+            let mut part = ReadBuf::new(&mut *space);
+            match Pin::new(&mut this.io).poll_read(cx, &mut part) {
+                Poll::Ready(Ok(())) if !part.filled().is_empty() => {}
+                Poll::Pending if !this.linger.poll_over(cx) => return Poll::Pending,
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }
 

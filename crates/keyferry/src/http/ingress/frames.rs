@@ -23,12 +23,16 @@ const MAX_BLOCK: usize = 4 * MAX_HEAD;
 const MAX_CONTINUATIONS: usize = 6;
 
 const HEADERS: u8 = 0x1;
+const SETTINGS: u8 = 0x4;
 const CONTINUATION: u8 = 0x9;
+const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
+/// A GOAWAY without an error (RFC 9113 §6.8), as from a client that lets no stream of ours begin; we begin none.
+const FAREWELL: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// The beginning of a frame that the library refuses by its length, and the connection with it.
 const UNACCEPTABLE: [u8; 9] = [0xff; 9];
 
@@ -114,6 +118,21 @@ impl Frames {
         self.block.as_ref().map(|_| self.blocks)
     }
 
+    /// Whether the client has sent secrets to be remembered, and not acknowledged the settings that forbid it.
+    pub(super) fn owes_an_acknowledgement(&self) -> bool {
+        self.decoder.keeps_secrets()
+    }
+
+    /// Tells the library that the client is about to leave: it ends the connection when nothing is answered on it any
+    /// more, and names the last stream that it served. False in the middle of a frame, where nothing can be told.
+    pub(super) fn say_farewell(&self, out: &mut Vec<u8>) -> bool {
+        if matches!(self.state, State::Passing(_)) {
+            return false;
+        }
+        out.extend_from_slice(&FAREWELL);
+        true
+    }
+
     /// Ends the connection, for example because a header block came too slowly.
     pub(super) fn break_off(&mut self, out: &mut Vec<u8>) {
         self.state = State::Broken;
@@ -167,6 +186,10 @@ impl Frames {
             (None, HEADERS) => true,
             (None, CONTINUATION) => false,
             (None, _) => {
+                if kind == SETTINGS && flags & ACK != 0 {
+                    // There is one frame of ours to acknowledge, the first.
+                    self.decoder.end_table();
+                }
                 out.extend_from_slice(&start);
                 self.state = if length == 0 { State::Start } else { State::Passing(length) };
                 return taken;

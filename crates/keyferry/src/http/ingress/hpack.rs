@@ -14,6 +14,9 @@ pub(super) struct Malformed;
 
 /// The size of the table that a client may use before it has read our settings, in which it is zero.
 const MAX_TABLE: usize = 4096;
+/// So many bytes of secrets a table remembers at most. Until it has read our settings, a client that serves some may send
+/// the keys of several; beyond that only those are of use that nobody refers to again.
+const MAX_SECRETS: usize = 1024;
 /// What an entry counts for besides its texts (RFC 7541 §4.1).
 pub(super) const ENTRY: usize = 32;
 /// The most fields of a block. Some more than a request may have, so that one with a few too many gets an answer.
@@ -24,6 +27,10 @@ pub(super) struct Decoder {
     table: VecDeque<Entry>,
     size: usize,
     max: usize,
+    /// What `max` may be set to.
+    limit: usize,
+    /// How much the secrets in the table take up, about.
+    secrets: usize,
 }
 
 struct Entry {
@@ -34,20 +41,53 @@ struct Entry {
 enum Value {
     Plain(Vec<u8>),
     Secret(SecretBytes),
+    /// A secret of this length that is not kept.
+    Forgotten(usize),
 }
 
 impl Entry {
-    fn value(&self) -> &[u8] {
+    fn value(&self) -> Result<&[u8], Malformed> {
         match &self.value {
-            Value::Plain(value) => value,
-            Value::Secret(value) => value.expose(),
+            Value::Plain(value) => Ok(value),
+            Value::Secret(value) => Ok(value.expose()),
+            Value::Forgotten(_) => Err(Malformed),
         }
     }
+
+    fn size(&self) -> usize {
+        let value = match &self.value {
+            Value::Plain(value) => value.len(),
+            Value::Secret(value) => value.expose().len(),
+            Value::Forgotten(length) => *length,
+        };
+        self.name.len() + value + ENTRY
+    }
+
+    /// What it takes up of locked memory, about.
+    fn locked(&self) -> usize {
+        if let Value::Secret(value) = &self.value { room(value.expose().len()) } else { 0 }
+    }
+}
+
+/// What a secret of this length takes up, about.
+fn room(length: usize) -> usize {
+    length.max(64)
 }
 
 impl Decoder {
     pub(super) fn new() -> Self {
-        Self { table: VecDeque::new(), size: 0, max: MAX_TABLE }
+        Self { table: VecDeque::new(), size: 0, max: MAX_TABLE, limit: MAX_TABLE, secrets: 0 }
+    }
+
+    /// The client has read our settings: from here on there is no table (RFC 9113 §4.3.1).
+    pub(super) fn end_table(&mut self) {
+        (self.max, self.limit) = (0, 0);
+        self.shrink_to(0);
+    }
+
+    /// Whether there are secrets in the table.
+    pub(super) fn keeps_secrets(&self) -> bool {
+        self.secrets > 0
     }
 
     /// Reads a block and shows each field, name and value.
@@ -61,7 +101,7 @@ impl Decoder {
         while let Some(&first) = block.first() {
             if first & 0xe0 == 0x20 {
                 let max = integer(&mut block, 5)?;
-                if fields > 0 || max > MAX_TABLE {
+                if fields > 0 || max > self.limit {
                     return Err(Malformed);
                 }
                 self.max = max;
@@ -73,7 +113,7 @@ impl Decoder {
                 return Err(Malformed);
             }
             if first & 0x80 != 0 {
-                let (known, text) = self.entry(integer(&mut block, 7)?)?;
+                let (known, text) = self.field(integer(&mut block, 7)?)?;
                 field(known, text);
                 continue;
             }
@@ -82,7 +122,7 @@ impl Decoder {
             if index == 0 {
                 string(&mut block, &mut name)?;
             } else {
-                name.extend_from_slice(self.entry(index)?.0);
+                name.extend_from_slice(self.name(index)?);
             }
             string(&mut block, &mut value)?;
             field(&name, &value);
@@ -95,13 +135,26 @@ impl Decoder {
         Ok(())
     }
 
-    fn entry(&self, index: usize) -> Result<(&[u8], &[u8]), Malformed> {
+    fn field(&self, index: usize) -> Result<(&[u8], &[u8]), Malformed> {
+        match self.known(index)? {
+            Known::Static(name, value) => Ok((name.as_bytes(), value.as_bytes())),
+            Known::Entry(entry) => Ok((&entry.name, entry.value()?)),
+        }
+    }
+
+    fn name(&self, index: usize) -> Result<&[u8], Malformed> {
+        match self.known(index)? {
+            Known::Static(name, _) => Ok(name.as_bytes()),
+            Known::Entry(entry) => Ok(&entry.name),
+        }
+    }
+
+    fn known(&self, index: usize) -> Result<Known<'_>, Malformed> {
         let index = index.checked_sub(1).ok_or(Malformed)?;
         if let Some((name, value)) = STATIC.get(index) {
-            return Ok((name.as_bytes(), value.as_bytes()));
+            return Ok(Known::Static(name, value));
         }
-        let entry = self.table.get(index - STATIC.len()).ok_or(Malformed)?;
-        Ok((&entry.name, entry.value()))
+        self.table.get(index - STATIC.len()).map(Known::Entry).ok_or(Malformed)
     }
 
     fn insert(&mut self, name: &[u8], value: &[u8]) {
@@ -111,19 +164,29 @@ impl Decoder {
             return;
         }
         let value = match secret_name(name) {
+            Some(_) if self.secrets + room(value.len()) > MAX_SECRETS => Value::Forgotten(value.len()),
             Some(_) => Value::Secret(SecretBytes::incoming(value)),
             None => Value::Plain(value.to_vec()),
         };
+        let entry = Entry { name: name.to_vec(), value };
         self.size += size;
-        self.table.push_front(Entry { name: name.to_vec(), value });
+        self.secrets += entry.locked();
+        self.table.push_front(entry);
     }
 
     fn shrink_to(&mut self, max: usize) {
         while self.size > max {
             let Some(entry) = self.table.pop_back() else { return };
-            self.size -= entry.name.len() + entry.value().len() + ENTRY;
+            self.size -= entry.size();
+            self.secrets -= entry.locked();
         }
     }
+}
+
+/// What an index leads to.
+enum Known<'t> {
+    Static(&'static str, &'static str),
+    Entry(&'t Entry),
 }
 
 /// An integer whose first byte has this many bits of it (RFC 7541 §5.1).

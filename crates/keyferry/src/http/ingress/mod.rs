@@ -34,7 +34,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -95,6 +95,9 @@ pub struct Shared {
     asked: AtomicUsize,
     ending: Notify,
     idle: Notify,
+    leaving: AtomicBool,
+    /// Its requests of which nobody knows who sent them.
+    pub(super) unproven: AtomicUsize,
 }
 
 /// The secrets of one head, and the mark that stands in their places.
@@ -119,6 +122,12 @@ impl Shared {
     /// Waits until the connection is to end.
     pub async fn ending(&self) {
         self.ending.notified().await;
+    }
+
+    /// The library is to end the HTTP/2 connection as soon as nothing is answered on it. It learns so when it is
+    /// polled the next time.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Waits until nothing is being answered.

@@ -4,9 +4,12 @@ use aws_lc_rs::hmac;
 use serde_json::json;
 
 use super::{changed, with_keys_at};
-use crate::harness::{
-    Answer, Gateway, Issuer, Options, Provider, a_key,
-    issuer::{AUDIENCE, ISSUER, b64, claims, header},
+use crate::{
+    harness::{
+        Answer, Gateway, Issuer, Options, Provider, a_key, connect,
+        issuer::{AUDIENCE, ISSUER, b64, claims, header},
+    },
+    ingress::{h2, latin1},
 };
 
 #[tokio::test]
@@ -138,4 +141,40 @@ async fn with_two_keys_in_the_set_a_token_must_say_which() {
     }
     gateway.chat(&issuer.token(&tenant, "the-id")).await.expect(200);
     assert_eq!(keys.count(), 1);
+}
+
+/// The key set does not come, so whoever names its issuer waits to be proven.
+#[tokio::test]
+async fn requests_that_wait_to_be_proven_do_not_crowd_out_others() {
+    let keys = Provider::start(|_| Answer::hang()).await;
+    let provider = Provider::right().await;
+    let (gateway, tenant) = with_keys_at(&keys, &provider).await;
+    let good = gateway.token(&tenant, &json!({"role": "caller"})).await;
+    gateway.chat(&good).await.expect(200);
+    let bearer = format!("Bearer {}", Issuer::new().token(&tenant, "a-stranger"));
+    let fields: Vec<_> = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "gw"),
+        (":path", "/openai/v1/models"),
+        ("authorization", &bearer),
+    ]
+    .map(|(name, value)| (latin1(name), latin1(value)))
+    .into();
+    let heads: Vec<u8> = (0..63).flat_map(|at| h2::head(1 + 2 * at, &fields, true)).collect();
+    let flight = [h2::hello(), heads].concat();
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        let mut io = connect(gateway.port()).await;
+        h2::send(&mut io, &flight).await;
+        crowd.push(io);
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    // All places are taken, but two of each connection are its own.
+    let mut late = connect(gateway.port()).await;
+    h2::send(&mut late, &flight).await;
+    let refused = h2::bodies(&mut late, 61).await;
+    let full = b"BYOK_SERVICE_UNAVAILABLE";
+    assert!(refused.values().all(|body| body.windows(full.len()).any(|part| part == full)));
+    gateway.chat(&good).await.expect(200);
 }

@@ -110,3 +110,32 @@ async fn the_buffer_for_the_library_is_given_back() {
     assert!(largest > MAX_KEPT && framed.out.capacity() <= MAX_KEPT, "{largest}");
     assert!(framed.unread.is_empty() && framed.unread.capacity() == 0);
 }
+
+/// A head whose key the table is to remember.
+fn indexed_head(stream: u32, key: &[u8]) -> Vec<u8> {
+    let block = [&[0x40, 9][..], b"x-api-key", &[key.len() as u8], key].concat();
+    frame(1, 5, stream, &block)
+}
+
+#[tokio::test]
+async fn the_secrets_of_a_table_are_kept_until_the_settings_are_acknowledged_and_not_for_long() {
+    for acknowledges in [true, false] {
+        let (mut framed, mut client, _shared) = connection(&indexed_head(1, b"sk-one"));
+        read_all(&mut framed);
+        assert!(framed.frames.owes_an_acknowledgement());
+        if acknowledges {
+            client.write_all(&frame(4, 1, 0, &[])).await.expect("written");
+            read_all(&mut framed);
+            assert!(!framed.frames.owes_an_acknowledgement());
+        }
+        assert_eq!(framed.unsettled.is_set(), !acknowledges);
+        if !acknowledges {
+            // As if it had run for its time.
+            framed.unsettled.set(std::time::Duration::ZERO);
+        }
+        read_all(&mut framed);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        read(&mut framed);
+        assert_eq!(framed.frames.is_broken(), !acknowledges);
+    }
+}

@@ -129,3 +129,45 @@ fn what_is_written_is_read_again() {
     assert_eq!(read(&mut decoder, &block), Ok(pairs(&fields)));
     assert!(decoder.table.is_empty());
 }
+
+/// A secret that the table is to remember.
+fn secret(value: &str) -> Vec<u8> {
+    let mut block = vec![0x40, 9];
+    block.extend_from_slice(b"x-api-key");
+    encode_length(value.len(), &mut block);
+    block.extend_from_slice(value.as_bytes());
+    block
+}
+
+#[test]
+fn a_table_keeps_few_secrets_and_what_refers_to_others_is_malformed() {
+    for (length, kept) in [(1, MAX_SECRETS / 64), (300, MAX_SECRETS / 300)] {
+        let mut decoder = Decoder::new();
+        let values: Vec<_> = (0..=kept).map(|n| format!("{n:0length$}")).collect();
+        for value in &values {
+            assert_eq!(read(&mut decoder, &secret(value)), Ok(pairs(&[("x-api-key", value)])));
+        }
+        let held: usize = decoder.table.iter().map(Entry::locked).sum();
+        assert_eq!(decoder.secrets, held);
+        assert!(held <= MAX_SECRETS && held > MAX_SECRETS / 2, "{held}");
+        // The newest is not kept: its name serves still, its value does not.
+        let named = read(&mut decoder, &[0x0f, 62 - 15, 1, b'k']);
+        assert_eq!(named, Ok(pairs(&[("x-api-key", "k")])));
+        assert_eq!(read(&mut decoder, &[0xbe]), Err(Malformed));
+        let size = decoder.table.iter().map(Entry::size).sum::<usize>();
+        assert_eq!(decoder.size, size);
+    }
+}
+
+#[test]
+fn with_the_settings_acknowledged_there_is_no_table() {
+    let mut decoder = Decoder::new();
+    read(&mut decoder, &secret("sk-one")).expect("read");
+    assert!(decoder.keeps_secrets());
+    decoder.end_table();
+    assert_eq!((decoder.table.len(), decoder.size, decoder.keeps_secrets()), (0, 0, false));
+    assert_eq!(read(&mut decoder, &[0x20]), Ok(Vec::new()), "as the standard wants it");
+    read(&mut decoder, &secret("sk-one")).expect("read");
+    assert_eq!(decoder.table.len(), 0);
+    assert_eq!(read(&mut decoder, &[0x21]), Err(Malformed), "a larger one than we allow");
+}
