@@ -23,6 +23,7 @@ mod kek;
 mod keytest;
 mod lifecycle;
 mod openapi;
+mod replicas;
 mod sealed;
 mod secrecy;
 mod session;

@@ -6,6 +6,7 @@ mod database;
 mod gateway;
 pub mod issuer;
 mod provider;
+mod shared;
 
 use std::{future::Future, time::Duration};
 
@@ -17,6 +18,7 @@ use keyferry_core::clock::{Clock, SystemClock};
 pub use provider::{
     ANTHROPIC_STREAM, Answer, GEMINI_STREAM, Gate, OPENAI_STREAM, Provider, Seen, openai_completion,
 };
+pub use shared::Shared;
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take before a test gives up.

@@ -1,0 +1,51 @@
+//! What gateways share: a real PostgreSQL and a real Redis, and the secret of their root.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+use keyferry_storage_testing::{Postgres, redis::RedisServer};
+use tempfile::TempDir;
+
+use super::Options;
+
+/// 32 bytes that count up.
+fn a_secret() -> String {
+    (1..=32_u8).map(|byte| format!("{:02x}", byte.wrapping_mul(37))).collect()
+}
+
+/// A database on a PostgreSQL, a Redis, and a master secret, all of one test alone or the database at least.
+pub struct Shared {
+    database: String,
+    pub redis: RedisServer,
+    folder: TempDir,
+}
+
+impl Shared {
+    /// On the PostgreSQL that all tests share; nothing where a server is missing.
+    pub async fn open(test: &str) -> Option<Self> {
+        let database = Postgres::shared(test).await?.new_database().await;
+        Self::on(test, database)
+    }
+
+    fn on(test: &str, database: String) -> Option<Self> {
+        let redis = RedisServer::on_a_port(test, &[])?;
+        let folder = tempfile::tempdir().expect("a folder");
+        let secret = folder.path().join("master.key");
+        fs::write(&secret, format!("{}\n", a_secret())).expect("a file");
+        fs::set_permissions(&secret, Permissions::from_mode(0o600)).expect("mode");
+        Some(Self { database, redis, folder })
+    }
+
+    /// What the configuration of each gateway says.
+    pub fn options(&self, options: Options) -> Options {
+        options.yaml(&format!(
+            "storage: {{url: \"{}\"}}\ncounters: {{url: \"redis://127.0.0.1:{}/0\"}}\n\
+             kms: {{kind: local, master_secret_file: {}}}",
+            self.database,
+            self.redis.port(),
+            self.folder.path().join("master.key").display()
+        ))
+    }
+}

@@ -1,0 +1,69 @@
+//! Many gateways on one PostgreSQL and one Redis: what one does, all obey; what is counted, is counted once.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Gateway, Issuer, Options, Provider, Shared, a_key};
+
+const NO_RATES: &str = "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}";
+
+async fn two(shared: &Shared, provider: &Provider) -> [Gateway; 2] {
+    let start = || Gateway::start(shared.options(Options::to(provider).yaml(NO_RATES).quiet()));
+    [start().await, start().await]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_and_a_token_id_are_used_up_across_gateways_exactly() {
+    let test = "a_quota_and_a_token_id_are_used_up_across_gateways_exactly";
+    let Some(shared) = Shared::open(test).await else { return };
+    let provider = Provider::right().await;
+    let gateways = two(&shared, &provider).await;
+    let tenant = gateways[0].tenant_with_key("openai", &a_key("key-")).await;
+    let path = format!("/tenants/{}", tenant.id);
+    for round in 1..=20 {
+        gateways[round % 2].operator("PATCH", &path, &json!({"daily_quota": 20 * round})).await.expect(200);
+        let all = (0..60).map(|number| gateways[number % 2].chat(&tenant.caller_token));
+        let passed = join_all(all).await.iter().filter(|reply| reply.status() == 200).count();
+        assert_eq!(passed, 20, "round {round}");
+    }
+    let issuer = Issuer::new();
+    issuer.register(&gateways[0], &tenant.id).await;
+    gateways[0].operator("PATCH", &path, &json!({"daily_quota": 100_000})).await.expect(200);
+    for round in 1..=20 {
+        let tokens: Vec<String> = (0..40).map(|_| issuer.token(&tenant.id, &format!("id-{round}"))).collect();
+        let all = tokens.iter().enumerate().map(|(number, token)| gateways[number % 2].chat(token));
+        let passed = join_all(all).await.iter().filter(|reply| reply.status() == 200).count();
+        assert_eq!(passed, 1, "round {round}");
+    }
+    assert_eq!(provider.count(), 20 * 20 + 20);
+}
+
+#[tokio::test]
+async fn what_one_revokes_the_other_refuses_from_the_next_request_on() {
+    let test = "what_one_revokes_the_other_refuses_from_the_next_request_on";
+    let Some(shared) = Shared::open(test).await else { return };
+    let provider = Provider::right().await;
+    let [one, other] = two(&shared, &provider).await;
+    let tenant = one.tenant_with_key("openai", &a_key("key-")).await;
+    other.chat(&tenant.caller_token).await.expect(200);
+    let credential = format!("/tenants/{}/credentials/{}", tenant.id, tenant.credential_id);
+    one.operator("DELETE", &credential, &Value::Null).await.expect(204);
+    other.chat(&tenant.caller_token).await.refused(404, "BYOK_KEY_NOT_FOUND");
+    // A new one, a token, the tenant's switch.
+    let stored = json!({"provider": "openai", "api_key": a_key("key-")});
+    other.operator("POST", &format!("/tenants/{}/credentials", tenant.id), &stored).await.expect(201);
+    one.chat(&tenant.caller_token).await.expect(200);
+    let issued = one
+        .operator("POST", &format!("/tenants/{}/tokens", tenant.id), &json!({"role": "caller"}))
+        .await
+        .expect(201)
+        .json();
+    let (id, token) = (issued["id"].as_str().expect("an id"), issued["token"].as_str().expect("a token"));
+    other.chat(token).await.expect(200);
+    one.operator("DELETE", &format!("/tenants/{}/tokens/{id}", tenant.id), &Value::Null).await.expect(204);
+    other.chat(token).await.refused(401, "unauthorized");
+    one.operator("PATCH", &format!("/tenants/{}", tenant.id), &json!({"byok_enabled": false}))
+        .await
+        .expect(200);
+    other.chat(&tenant.caller_token).await.refused(404, "BYOK_DISABLED");
+}
