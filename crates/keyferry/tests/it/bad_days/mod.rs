@@ -6,11 +6,16 @@ mod load;
 mod losses;
 mod storage;
 
-use std::time::Duration;
+use std::{
+    io::Write,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use self::load::{Asked, Kind};
 use crate::harness::{
     Answer, Connection, Gate, Gateway, Issuer, OPENAI_STREAM, Options, Piece, Provider, Reply, Seen, Shared,
     Tenant, a_key, post_json, request, until,
@@ -20,6 +25,8 @@ use crate::harness::{
 const SOON: Duration = Duration::from_millis(1200);
 /// How soon all is well again when the server is.
 const WELL_AGAIN: Duration = Duration::from_secs(5);
+/// In so much time the order of a change is carried to the counters once more.
+const CARRIED: Duration = Duration::from_millis(1200);
 /// What one request costs that the platform pays: 11 × 2 + 7 × 10.
 const COST: u64 = 92;
 const YAML: &str = r#"rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}
@@ -37,6 +44,8 @@ struct Scene {
     issuer: std::sync::Arc<Issuer>,
     /// Whose requests the platform pays, and a token of it.
     paid: (String, String),
+    /// Requests that it has paid beside the load.
+    paid_before: AtomicU64,
     shared: Shared,
 }
 
@@ -75,15 +84,26 @@ impl Scene {
             own,
             issuer: std::sync::Arc::new(issuer),
             paid: (id, token),
+            paid_before: AtomicU64::new(0),
             shared,
         };
-        for gateway in &scene.gateways {
-            for token in [&scene.own.caller_token, &scene.own.admin_token, &scene.paid.1, &scene.jwt("warm")]
-            {
-                let _ = gateway.chat(token).await;
-            }
-        }
+        sleep(CARRIED).await;
+        scene.warm_up().await;
         scene
+    }
+
+    /// Each gateway meets whom it is to remember.
+    async fn warm_up(&self) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        for gateway in &self.gateways {
+            let jwt = self.jwt(&format!("warm-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+            for token in [&self.own.caller_token, &self.own.admin_token, &jwt] {
+                gateway.chat(token).await.expect(200);
+            }
+            let (reply, _) = timed(&gateway.url(), &self.paid.1, &chat()).await;
+            reply.expect(200);
+            self.paid_before.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A good token of the tenant's issuer.
@@ -101,6 +121,9 @@ impl Scene {
             let text = |name: &str| issued.json()[name].as_str().expect("a text").to_owned();
             tokens.push((text("token"), text("id")));
         }
+        // The orders of these changes are carried once more, and the views read anew.
+        sleep(CARRIED).await;
+        self.warm_up().await;
         tokens
     }
 
@@ -115,6 +138,9 @@ impl Scene {
             .request("POST", "/openai/v1/chat/completions", &headers, body.to_string().as_bytes())
             .await;
         assert_eq!(connection.head().await.status, 200);
+        if token == self.paid.1 {
+            self.paid_before.fetch_add(1, Ordering::Relaxed);
+        }
         connection.until_text("hel").await;
         Under(connection)
     }
@@ -151,8 +177,10 @@ impl Scene {
     }
 
     /// Nothing is held any more, at the latest when holds expire, and spent is what was answered.
-    async fn settles(&self, answered: usize) {
-        let spent = COST * u64::try_from(answered).expect("few");
+    async fn settles(&self, asked: &[Asked]) {
+        let paid = |one: &&Asked| one.kind == Kind::Paid && one.status() == 200;
+        let paid = u64::try_from(asked.iter().filter(paid).count()).expect("few");
+        let spent = COST * (paid + self.paid_before.load(Ordering::Relaxed));
         until("all is settled, and nothing is held", || async {
             let budget = self.budget().await;
             (budget["held_micro_usd"] == 0 && budget["spent_micro_usd"] == spent).then_some(())
@@ -174,9 +202,28 @@ impl Scene {
         .await;
     }
 
+    /// What the gateways warned of.
+    fn warnings(&self) -> String {
+        let logs: Vec<String> = self.gateways.iter().map(Gateway::log).collect();
+        let warnings = logs
+            .iter()
+            .flat_map(|log| log.lines())
+            .filter(|line| line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\""));
+        warnings.collect::<Vec<_>>().join("\n")
+    }
+
     fn nobody_panicked(&self) {
         for gateway in &self.gateways {
             assert!(!gateway.log().contains("panicked"), "{}", gateway.log_end());
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Past the test harness, which has its own way with what is printed.
+            let _ = writeln!(std::io::stderr(), "{}", self.warnings());
         }
     }
 }
