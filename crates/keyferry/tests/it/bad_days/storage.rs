@@ -1,6 +1,6 @@
 //! PostgreSQL is away: who is remembered is served, everybody else is told soon, and no row is lost.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures_util::future::join_all;
 use keyferry_storage_testing::Postgres;
@@ -19,6 +19,8 @@ use crate::harness::{Shared, until};
 const AWAY: Duration = Duration::from_secs(4);
 /// Connections of a server that has few.
 const CONNECTIONS: usize = 40;
+/// After this a hold that nobody renews is gone.
+const HOLD: Duration = Duration::from_millis(10_500);
 /// How long an answer waits for its row.
 const ROW: Duration = Duration::from_secs(1);
 
@@ -224,4 +226,55 @@ async fn postgres_is_slow_and_nobody_waits_longer_than_promised() {
     let asked = load.end().await;
     the_remembered_were_served(&asked);
     nothing_is_lost(&scene, &asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_spent_is_not_guessed_when_holds_end_before_postgres_is_back() {
+    let Some(shared) = Shared::alone("what_is_spent_is_not_guessed", &[]).await else { return };
+    let scene = Scene::on(shared).await;
+    let server = scene.shared.postgres.as_ref().expect("one of its own");
+    server.pause();
+    let pay = async |gateway: usize| timed(&scene.gateways[gateway].url(), &scene.paid.1, &chat()).await;
+    // Its row waits, and so does its settlement.
+    pay(0).await.0.expect(200);
+    sleep(HOLD).await;
+    for gateway in 0..2 {
+        let (reply, took) = pay(gateway).await;
+        is_away(&reply, took);
+        scene.gateways[gateway].chat(&scene.own.caller_token).await.expect(200);
+    }
+    server.resume();
+    until("it is paid again", || async { (pay(1).await.0.status() == 200).then_some(()) }).await;
+    scene.paid_before.fetch_add(2, Ordering::Relaxed);
+    nothing_is_lost(&scene, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_and_redis_stand_still_together_and_everybody_is_told() {
+    let Some(shared) = Shared::alone("postgres_and_redis_stand_still", &[]).await else { return };
+    let scene = Scene::on(shared).await;
+    let strangers = scene.strangers(20).await;
+    let used = scene.jwt("used");
+    scene.gateways[0].chat(&used).await.expect(200);
+    let server = scene.shared.postgres.as_ref().expect("one of its own");
+    server.pause();
+    scene.shared.redis.pause();
+    for _ in 0..3 {
+        strangers_are_told(&scene, &strangers).await;
+        for token in [&scene.own.caller_token, &scene.paid.1, &used] {
+            let (reply, took) = timed(&scene.gateways[0].url(), token, &chat()).await;
+            is_away(&reply, took);
+        }
+        the_control_plane_says_so(&scene).await;
+        scene.says_away("storage").await;
+        scene.says_away("counters").await;
+    }
+    server.resume();
+    scene.shared.redis.resume();
+    scene.is_ready().await;
+    for gateway in &scene.gateways {
+        gateway.chat(&scene.own.caller_token).await.expect(200);
+        gateway.chat(&used).await.refused(409, "BYOK_REPLAY_DETECTED");
+    }
+    nothing_is_lost(&scene, &[]).await;
 }
