@@ -20,6 +20,7 @@ use serde_json::Value;
 const OPENAPI: &str = include_str!("../../src/admin/openapi.json");
 const ADMIN_ROUTES: &str = include_str!("../../src/admin/mod.rs");
 const OTHER_ROUTES: &str = include_str!("../../src/http/route.rs");
+const COUNTING: &str = include_str!("../../src/counting.rs");
 const METRICS: &str = include_str!("../../src/telemetry/metrics.rs");
 const METRICS_PAGE: &str = include_str!("../../../../docs/reference/metrics.md");
 const ERRORS_PAGE: &str = include_str!("../../../../docs/reference/errors.md");
@@ -284,7 +285,12 @@ fn audit_log_md_has_every_action_and_no_other() {
     files(&root().join("crates/keyferry/src/admin"), "rs", &mut sources);
     files(&root().join("crates/storage/src"), "rs", &mut sources);
     files(&root().join("crates/keyferry/src/custody"), "rs", &mut sources);
-    let mut written = BTreeSet::new();
+    // One of these two, as it turns out.
+    let mut written: BTreeSet<_> = ["counters.first_used", "counters.lost"]
+        .into_iter()
+        .filter(|action| COUNTING.contains(&format!("\"{action}\"")))
+        .map(str::to_owned)
+        .collect();
     for source in sources {
         let text = fs::read_to_string(source).expect("text");
         for begin in [".audit(\"", "action: \""] {
@@ -314,7 +320,10 @@ fn subcommands(help: &str) -> Vec<String> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     lines
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        // A longer description goes on further to the right.
+        .filter_map(|line| {
+            line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split_whitespace().next()
+        })
         .filter(|name| *name != "help" && !name.is_empty())
         .map(str::to_owned)
         .collect()
@@ -411,7 +420,9 @@ fn root() -> PathBuf {
 #[test]
 fn logging_md_has_every_event_and_no_other() {
     let mut sources = Vec::new();
-    files(&root().join("crates/keyferry/src"), "rs", &mut sources);
+    for folder in ["crates/keyferry/src", "crates/storage/src"] {
+        files(&root().join(folder), "rs", &mut sources);
+    }
     let mut logged = BTreeSet::from(["byok_key_test_success".to_owned(), "byok_key_test_failed".to_owned()]);
     for source in sources {
         let text = fs::read_to_string(source).expect("text");
