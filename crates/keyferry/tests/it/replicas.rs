@@ -67,3 +67,18 @@ async fn what_one_revokes_the_other_refuses_from_the_next_request_on() {
         .expect(200);
     other.chat(&tenant.caller_token).await.refused(404, "BYOK_DISABLED");
 }
+
+#[tokio::test]
+async fn tenants_that_strangers_make_up_leave_nothing_in_the_counters() {
+    let test = "tenants_that_strangers_make_up_leave_nothing_in_the_counters";
+    let Some(shared) = Shared::open(test).await else { return };
+    let provider = Provider::right().await;
+    let gateway = Gateway::start(shared.options(Options::to(&provider))).await;
+    let issuer = Issuer::new();
+    let mut redis = shared.redis.client(0);
+    let before: usize = redis.ask("DBSIZE");
+    for number in 0..20 {
+        gateway.chat(&issuer.token(&format!("nobody-{number}"), "once")).await.refused(401, "unauthorized");
+    }
+    assert_eq!(redis.ask::<usize>("DBSIZE"), before);
+}
