@@ -446,6 +446,8 @@ async fn nothing_of_a_provider_s_head_passes_but_what_is_listed() {
             "x-keyferry-credential-id",
             "x-keyferry-accounting",
             "server-timing",
+            "ratelimit",
+            "ratelimit-policy",
             "content-length",
             "date",
         ];
