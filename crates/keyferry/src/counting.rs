@@ -32,30 +32,33 @@ pub enum CountingError {
     Store(#[from] StoreError),
 }
 
-/// Opens the counters. Those in memory forget at each start which token ids were used; with issuers in the store there may
-/// have been some.
+/// Opens the counters.
+///
+/// Those in memory forget at each start which token ids were used: with issuers in the store there may have been some. So it is
+/// with a Redis that a store has not been served with before.
 pub async fn open(
     configured: config::Counters,
     store: &dyn Store,
     clock: &dyn Clock,
 ) -> Result<Arc<dyn Counters>, CountingError> {
-    let known = remembered(store).await?;
-    let counters: Arc<dyn Counters> = match configured {
-        config::Counters::Memory if store.has_issuers().await? => {
-            Arc::new(MemoryCounters::after_a_loss(clock.now()))
-        }
-        config::Counters::Memory => Arc::new(MemoryCounters::default()),
-        config::Counters::Redis { address, ca } => {
-            Arc::new(RedisCounters::open(address, ca.as_deref(), known.as_deref(), RedisClock::Server).await?)
+    let known = store.setting(GENERATION_SETTING).await?;
+    let known = known.and_then(|bytes| String::from_utf8(bytes).ok());
+    let may_have_been = store.has_issuers().await?;
+    let (address, ca) = match configured {
+        config::Counters::Redis { address, ca } => (address, ca),
+        config::Counters::Memory => {
+            // A Redis that was used before does not know what is used from now on.
+            if known.is_some() {
+                store.put_setting(GENERATION_SETTING, None, lost(clock)).await?;
+            }
+            let lost_at = may_have_been.then(|| clock.now());
+            return Ok(Arc::new(lost_at.map_or_else(MemoryCounters::default, MemoryCounters::after_a_loss)));
         }
     };
-    remember(store, &*counters, known.as_deref(), clock).await?;
-    Ok(counters)
-}
-
-async fn remembered(store: &dyn Store) -> Result<Option<String>, StoreError> {
-    let known = store.setting(GENERATION_SETTING).await?;
-    Ok(known.and_then(|bytes| String::from_utf8(bytes).ok()))
+    let earlier = known.as_deref().or_else(|| may_have_been.then_some("unknown"));
+    let counters = RedisCounters::open(address, ca.as_deref(), earlier, RedisClock::Server).await?;
+    remember(store, &counters, known.as_deref(), clock).await?;
+    Ok(Arc::new(counters))
 }
 
 /// Remembers the life of the counters, so that the next start can tell a loss from a first one.
@@ -66,19 +69,23 @@ async fn remember(
     clock: &dyn Clock,
 ) -> Result<(), StoreError> {
     let now = counters.generation();
-    if known == Some(now.as_str()) {
-        return Ok(());
+    match known {
+        Some(known) if known == now => Ok(()),
+        Some(_) => store.put_setting(GENERATION_SETTING, Some(now.as_bytes()), lost(clock)).await,
+        None => store.init_setting(GENERATION_SETTING, now.as_bytes()).await.map(drop),
     }
-    let audit = AuditDraft {
+}
+
+fn lost(clock: &dyn Clock) -> AuditDraft {
+    AuditDraft {
         at: clock.now(),
         actor: "keyferry".to_owned(),
-        action: if known.is_some() { "counters.lost" } else { "counters.first_used" },
+        action: "counters.lost",
         tenant: None,
         target: "counters".to_owned(),
         source: "-".to_owned(),
         detail: serde_json::json!({}),
-    };
-    store.put_setting(GENERATION_SETTING, Some(now.as_bytes()), audit).await
+    }
 }
 
 /// Carries left-over orders to the counters and remembers their losses, for ever. Whoever changes something moves the epoch at

@@ -4,12 +4,9 @@ use keyferry_core::{
     admission::{Admission, Asked, Caller, Conclusion, Denial, Payment, Platform, decide_on_view},
     budget::Span,
     code::Code,
-    money::Price,
     operation::RequestBody,
     port::counter::{Decision, Plan},
     record::Accounting,
-    tenant::Tenant,
-    time::Timestamp,
 };
 use keyferry_envelope::SecretBytes;
 
@@ -19,10 +16,9 @@ use super::{
     body::ReadBody,
     candidates::{Candidate, Candidates},
     entitled::Entitlements,
-    fallback::Spare,
-    holds::Held,
     jwt,
-    payment::Quote,
+    limits::Limits,
+    payment::{Paid, Quote, Spare},
     views::{View, away},
 };
 use crate::http::Problem;
@@ -34,16 +30,11 @@ const ATTEMPTS: usize = 4;
 pub(super) struct Admitted {
     pub(super) admission: Admission,
     pub(super) caller: Caller,
+    pub(super) limits: Limits,
     /// What it is settled at, and the money held for it, if the platform pays.
     pub(super) paid: Option<Paid>,
     /// What the platform could do if the tenant's own key fails.
     pub(super) spare: Option<Spare>,
-}
-
-/// A request that the platform pays.
-pub(super) struct Paid {
-    pub(super) price: Option<Price>,
-    pub(super) held: Held,
 }
 
 /// The body is another one than the token's `req_hash` says.
@@ -111,9 +102,10 @@ impl Gateway {
                     // An earlier attempt may have asked for money that this one does not need.
                     let is_paid = admission.reservation.accounting == Accounting::PlatformBudget;
                     let paid = held.filter(|_| is_paid).map(|held| Paid { price, held });
-                    let spare = spare(&view.tenant.tenant, payment.ceiling, platform, price, now);
+                    let spare = Spare::of(&view.tenant.tenant, payment.ceiling, platform, price, now);
                     let spare = spare.filter(|_| !is_paid);
-                    return Ok((Admitted { admission, caller, paid, spare }, candidate));
+                    let limits = Limits::of(&policy, &caller, &view.tenant.tenant, admission.room, now);
+                    return Ok((Admitted { admission, caller, limits, paid, spare }, candidate));
                 }
                 Conclusion::SpentUnknown => {
                     let span = span.unwrap_or(Span::TOTAL);
@@ -169,22 +161,4 @@ impl Gateway {
         }
         Err(Problem::unavailable("The tenant is being changed."))
     }
-}
-
-/// What the platform could do for a tenant whose own key fails, if its operator allows it in any case.
-fn spare(
-    tenant: &Tenant,
-    ceiling: Option<u64>,
-    platform: Platform,
-    price: Option<Price>,
-    now: Timestamp,
-) -> Option<Spare> {
-    let Platform::Priced(micro_usd) = platform else { return None };
-    Some(Spare {
-        failures: tenant.fallback,
-        micro_usd,
-        price,
-        span: Span::of(tenant.budget_period, now),
-        limit: tenant.limit(ceiling),
-    })
 }

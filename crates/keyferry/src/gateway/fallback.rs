@@ -5,33 +5,24 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 use keyferry_core::{
-    budget::{Hold, Reserve, Span, Spent},
+    budget::{Hold, Reserve, Spent},
     fallback::Failure,
-    money::Price,
     port::counter::Reserved,
-    tenant::Fallback,
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{Gateway, Passage, admit::Paid, settle::Settlement, slots::PlacedKey};
+use super::{
+    Gateway, Passage,
+    payment::{Paid, Spare},
+    settle::Settlement,
+    slots::PlacedKey,
+};
 use crate::telemetry::metrics;
 
 /// How long a request waits for a limit of the tenant's own key to be over; if it takes longer, it does not wait.
 const MOST_WAIT: Duration = Duration::from_secs(2);
 /// How long it waits where the provider does not say.
 const USUAL_WAIT: Duration = Duration::from_millis(500);
-
-/// What the platform could still do for a request that was admitted on the tenant's own key.
-pub(super) struct Spare {
-    /// After which failures.
-    pub(super) failures: Fallback,
-    /// What it may cost, and at which price it is settled.
-    pub(super) micro_usd: u64,
-    pub(super) price: Option<Price>,
-    /// The sum that the ceiling is for, and the ceiling.
-    pub(super) span: Span,
-    pub(super) limit: u64,
-}
 
 /// What may still be tried.
 pub(super) struct Tries {

@@ -15,17 +15,18 @@ use keyferry_core::{
     meter::Meter,
     record::{Accounting, Outcome},
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Gateway, Passage, asked_usage,
     body::ReadBody,
-    fallback::{Next, Spare, Tries},
+    fallback::{Next, Tries},
     heads::{acceptable, content_type, headers_down, headers_up, receipt},
     path::Target,
+    payment::Spare,
     pieces::Pieces,
     provider_error::{ProviderError, pass_error},
-    record::{WRITE_PATIENCE, Written},
+    record::written,
     relay::{Flow, Mode, Relay, StreamEnd},
     room::Held,
     settle::Settlement,
@@ -345,11 +346,4 @@ async fn failed_with(
         if problem.code == Code::UpstreamTimeout { Outcome::Timeout } else { Outcome::UpstreamError };
     written(settlement.end(outcome)).await;
     problem.answer(Form::Native(passage.provider.dialect), passage.id.as_str())
-}
-
-/// Waits until a row is in the store, but not for ever.
-pub(super) async fn written(row: Option<Written>) {
-    if let Some(row) = row {
-        let _ = timeout(WRITE_PATIENCE, row).await;
-    }
 }

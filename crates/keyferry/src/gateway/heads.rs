@@ -42,10 +42,10 @@ pub(super) fn acceptable(head: &response::Parts) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Which key served, and who pays.
+/// Which key served, who pays, and what is left of the limits.
 pub(super) fn receipt(settlement: &Settlement) -> HeaderMap {
     let record = settlement.record();
-    let mut headers = HeaderMap::with_capacity(4);
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert("x-keyferry-credential", HeaderValue::from_static(record.credential.as_str()));
     if let Some(Ok(id)) = record.credential_id.as_ref().map(|id| HeaderValue::from_str(id.as_str())) {
         headers.insert("x-keyferry-credential-id", id);
@@ -55,6 +55,7 @@ pub(super) fn receipt(settlement: &Settlement) -> HeaderMap {
     if let Ok(value) = HeaderValue::from_str(&timing) {
         headers.insert("server-timing", value);
     }
+    settlement.limits.put(&mut headers);
     headers
 }
 

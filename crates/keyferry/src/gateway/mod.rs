@@ -30,6 +30,7 @@ mod jwks;
 mod jws;
 mod jwt;
 mod keytest;
+mod limits;
 mod path;
 mod payment;
 mod pieces;

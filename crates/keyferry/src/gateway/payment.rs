@@ -5,15 +5,18 @@ use std::sync::Arc;
 use keyferry_core::{
     admission::Platform,
     body::output_ceiling,
+    budget::Span,
     id::ProviderId,
     model::ModelName,
     money::Price,
     operation::{Operation, RequestBody},
+    tenant::{Fallback, Tenant},
+    time::Timestamp,
     usage::{TokenUsage, estimate_tokens},
 };
 use keyferry_envelope::ApiKey;
 
-use super::body::ReadBody;
+use super::{body::ReadBody, holds::Held};
 use crate::config;
 
 /// The platform's side, as it is configured.
@@ -24,6 +27,44 @@ pub(super) struct Quote {
     pub(super) platform: Platform,
     /// The price it will be settled at.
     pub(super) price: Option<Price>,
+}
+
+/// A request that the platform pays: what it is settled at, and the money that is held for it.
+pub(super) struct Paid {
+    pub(super) price: Option<Price>,
+    pub(super) held: Held,
+}
+
+/// What the platform could still do for a request that was admitted on the tenant's own key.
+pub(super) struct Spare {
+    /// After which failures.
+    pub(super) failures: Fallback,
+    /// What it may cost, and at which price it is settled.
+    pub(super) micro_usd: u64,
+    pub(super) price: Option<Price>,
+    /// The sum that the ceiling is for, and the ceiling.
+    pub(super) span: Span,
+    pub(super) limit: u64,
+}
+
+impl Spare {
+    /// What there is, if the platform has a key and a price.
+    pub(super) fn of(
+        tenant: &Tenant,
+        ceiling: Option<u64>,
+        platform: Platform,
+        price: Option<Price>,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let Platform::Priced(micro_usd) = platform else { return None };
+        Some(Self {
+            failures: tenant.fallback,
+            micro_usd,
+            price,
+            span: Span::of(tenant.budget_period, now),
+            limit: tenant.limit(ceiling),
+        })
+    }
 }
 
 impl Payments {

@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode, response};
 use keyferry_core::{dialect::Dialect, fallback::Failure, mask, record::Outcome};
 use keyferry_envelope::ApiKey;
 
-use super::{forward::written, heads::headers_down, room::Held, settle::Settlement};
+use super::{heads::headers_down, record::written, room::Held, settle::Settlement};
 use crate::{http::AnswerBody, upstream::UpstreamBody};
 
 /// A provider's own error, read.

@@ -94,6 +94,13 @@ async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<
     }
 }
 
+/// Waits until a row is in the store, but not for ever.
+pub(super) async fn written(row: Option<Written>) {
+    if let Some(row) = row {
+        let _ = tokio::time::timeout(WRITE_PATIENCE, row).await;
+    }
+}
+
 /// What is to be told of rows that the platform pays.
 fn settled<'a>(records: &'a [UsageRecord], sums: &'a [TenantSums]) -> Vec<Settled<'a>> {
     let paid = records.iter().filter(|record| record.accounting == Accounting::PlatformBudget);

@@ -16,8 +16,10 @@ use keyferry_core::{
 
 use super::{
     Passage,
-    admit::{Admitted, Paid},
+    admit::Admitted,
     body::ReadBody,
+    limits::Limits,
+    payment::Paid,
     record::{Permit, Written},
 };
 
@@ -30,6 +32,8 @@ pub(super) struct Settlement {
     admitted: Instant,
     request_bytes: usize,
     pub(super) overhead: Duration,
+    /// What the request left of its limits.
+    pub(super) limits: Limits,
 }
 
 impl Settlement {
@@ -71,6 +75,7 @@ impl Settlement {
             admitted: Instant::now(),
             request_bytes: body.whole().map_or(0, <[u8]>::len),
             overhead,
+            limits: admitted.limits,
         }
     }
 

@@ -191,6 +191,11 @@ impl Views {
 
     async fn read_from_store(&self, id: &TenantId) -> Result<Option<Arc<View>>, Failed> {
         let failed = |error: StoreError| -> Failed { Arc::new(error) };
+        // A tenant that nobody has heard of may be a stranger's invention: no epoch is begun for it.
+        let is_known = lock(&self.by_tenant).contains_key(id);
+        if !is_known && self.store.tenant(id).await.map_err(failed)?.is_none() {
+            return Ok(None);
+        }
         let epoch = self.counters.epoch(id).await.map_err(|error| -> Failed { Arc::new(error) })?;
         let Some(tenant) = self.store.tenant(id).await.map_err(failed)? else {
             lock(&self.by_tenant).remove(id);

@@ -395,3 +395,23 @@ async fn a_stranger_does_not_learn_which_providers_there_are() {
     let asked = gateway.post(&tenant.caller_token, "/moon/v1/chat/completions", &[], &json!({})).await;
     asked.refused(400, "BYOK_UNKNOWN_PROVIDER");
 }
+
+#[tokio::test]
+async fn what_is_left_of_each_limit_is_told() {
+    let provider = Provider::right().await;
+    let rates = "rate_limits: {caller: 5/h, tenant: 1000/h, tenant_provider: unlimited}";
+    let gateway = Gateway::start(Options::to(&provider).yaml(rates)).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let path = format!("/tenants/{}", tenant.id);
+    gateway.operator("PATCH", &path, &json!({"daily_quota": 50})).await.expect(200);
+    for left in [9, 8] {
+        let reply = gateway.chat(&tenant.caller_token).await.expect(200);
+        assert_eq!(
+            reply.header("ratelimit-policy"),
+            "\"caller\";q=10;w=7200, \"tenant\";q=2000;w=7200, \"day\";q=50;w=86400"
+        );
+        let told = reply.header("ratelimit").to_owned();
+        assert!(told.starts_with(&format!("\"caller\";r={left};t={}", (10 - left) * 720)), "{told}");
+        assert!(told.contains(&format!("\"day\";r={}", 40 + left)), "{told}");
+    }
+}

@@ -181,6 +181,24 @@ async fn name_server(address: Option<[u8; 4]>) -> SocketAddr {
     here
 }
 
+/// What the platform would have to pay.
+async fn money(told: &mut Told) {
+    let provider = Provider::right().await;
+    let names = SURFACES.map(|(name, ..)| name);
+    let keys = names.map(|name| format!("{name}: {{platform_key: {}}}", a_key("sk-"))).join(", ");
+    let prices = names.map(|name| format!("{name}/*: {{input: '1', output: '1'}}")).join(", ");
+    let yaml = format!("providers: {{{keys}}}\nprices: {{{prices}}}");
+    let gateway = Gateway::start(Options::to(&provider).yaml(&yaml)).await;
+    let tenant =
+        json!({"id": "poor", "byok_enabled": true, "fallback": {"missing": true}, "budget_micro_usd": 0});
+    gateway.operator("POST", "/tenants", &tenant).await.expect(201);
+    let token = gateway.token("poor", &json!({"role": "caller"})).await;
+    for (name, path, body) in SURFACES {
+        told.note(name, &post(&gateway, &token, path, &[], body.as_bytes()).await, Code::BudgetExceeded);
+    }
+    assert_eq!(provider.count(), 0);
+}
+
 /// What names resolve to.
 async fn names(told: &mut Told) {
     for (address, code) in [(Some([127, 0, 0, 1]), Code::SsrfBlocked), (None, Code::DnsFailed)] {
@@ -244,6 +262,7 @@ async fn every_code_is_told_in_the_dialect_of_its_route() {
     custody::sealed(&mut told).await;
     custody::root(&mut told).await;
     admission(&mut told).await;
+    money(&mut told).await;
     upstream(&mut told).await;
     names(&mut told).await;
     control_plane(&mut told).await;
@@ -255,6 +274,7 @@ async fn every_code_is_told_in_the_dialect_of_its_route() {
             Code::Forbidden | Code::Conflict => vec![PROBLEM],
             // And these about requests to a provider only.
             Code::UnknownOperation
+            | Code::BudgetExceeded
             | Code::HashMismatch
             | Code::ModelNotAllowed
             | Code::SsrfBlocked

@@ -67,3 +67,71 @@ async fn what_one_revokes_the_other_refuses_from_the_next_request_on() {
         .expect(200);
     other.chat(&tenant.caller_token).await.refused(404, "BYOK_DISABLED");
 }
+
+#[tokio::test]
+async fn tenants_that_strangers_make_up_leave_nothing_in_the_counters() {
+    let test = "tenants_that_strangers_make_up_leave_nothing_in_the_counters";
+    let Some(shared) = Shared::open(test).await else { return };
+    let provider = Provider::right().await;
+    let gateway = Gateway::start(shared.options(Options::to(&provider))).await;
+    let issuer = Issuer::new();
+    let mut redis = shared.redis.client(0);
+    let before: usize = redis.ask("DBSIZE");
+    for number in 0..20 {
+        gateway.chat(&issuer.token(&format!("nobody-{number}"), "once")).await.refused(401, "unauthorized");
+    }
+    assert_eq!(redis.ask::<usize>("DBSIZE"), before);
+}
+
+/// Each request reaches its provider with its own tenant's key, whichever gateway serves it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_tenants_never_meet_each_others_keys() {
+    let test = "a_hundred_tenants_never_meet_each_others_keys";
+    let Some(shared) = Shared::open(test).await else { return };
+    let provider = Provider::right().await;
+    let gateways = two(&shared, &provider).await;
+    let mut tenants = Vec::new();
+    for number in 0..100 {
+        let id = format!("tenant-{number:03}");
+        gateways[number % 2].tenant(&id).await;
+        // A key says whose it is.
+        for name in ["openai", "anthropic"] {
+            let key = format!("{}-{id}-{name}", a_key("key-"));
+            gateways[number % 2].store(&id, name, &key).await;
+        }
+        let token = gateways[(number + 1) % 2].token(&id, &json!({"role": "caller"})).await;
+        tenants.push((id, token));
+    }
+    let ask = |number: usize, name: &'static str, gateway: usize| {
+        let (id, token) = &tenants[number];
+        let gateway = &gateways[gateway];
+        async move {
+            let path = match name {
+                "openai" => "/openai/v1/chat/completions",
+                _ => "/anthropic/v1/messages",
+            };
+            let stream = number.is_multiple_of(3);
+            let body = json!({"model": "m", "max_tokens": 9, "messages": [], "user": id, "stream": stream});
+            gateway.post(token, path, &[], &body).await.expect(200);
+        }
+    };
+    for round in 0..3 {
+        for some in (0..100).collect::<Vec<_>>().chunks(25) {
+            let all = some.iter().flat_map(|&number| {
+                [("openai", number + round), ("anthropic", number + round + 1)]
+                    .map(|(name, gateway)| ask(number, name, gateway % 2))
+            });
+            join_all(all).await;
+        }
+    }
+    let seen = provider.seen();
+    assert_eq!(seen.len(), 600);
+    for one in seen {
+        let (name, key) = match one.header("x-api-key") {
+            "" => ("openai", one.header("authorization").to_owned()),
+            key => ("anthropic", key.to_owned()),
+        };
+        let id = one.json()["user"].as_str().expect("an id").to_owned();
+        assert!(key.ends_with(&format!("-{id}-{name}")), "{id} was served by another key");
+    }
+}

@@ -37,6 +37,7 @@ impl Told {
                 let known = [
                     "invalid_request_error",
                     "authentication_error",
+                    "billing_error",
                     "permission_error",
                     "not_found_error",
                     "request_too_large",
