@@ -39,6 +39,7 @@ pub(super) async fn goes_and_comes_back(
     let load = Load::begin(scene);
     sleep(Duration::from_millis(500)).await;
 
+    let going = Instant::now();
     go().await;
     let gone = Instant::now();
     sleep(Duration::from_millis(200)).await;
@@ -76,7 +77,7 @@ pub(super) async fn goes_and_comes_back(
     scene.is_ready().await;
     sleep(Duration::from_millis(500)).await;
     let asked = load.end().await;
-    each_was_told(&asked, gone, back, well, memory);
+    each_was_told(&asked, [going, gone, back, well], memory);
     scene.has_all_rows().await;
     scene.settles(&asked).await;
     scene.nobody_panicked();
@@ -94,7 +95,7 @@ pub(super) async fn no_replay(scene: &Scene, used: &str, unused: &str, memory: M
     assert_eq!((first, second), expected);
 }
 
-fn each_was_told(asked: &[Asked], gone: Instant, back: Instant, well: Instant, memory: Memory) {
+fn each_was_told(asked: &[Asked], [going, gone, back, well]: [Instant; 4], memory: Memory) {
     let mut away = 0;
     for one in asked {
         let status = one.status();
@@ -102,7 +103,7 @@ fn each_was_told(asked: &[Asked], gone: Instant, back: Instant, well: Instant, m
         if status == 503 {
             away += 1;
             is_away(&one.reply, one.took);
-            assert!(one.begun < well && one.ended() > gone, "{what}, with nothing away");
+            assert!(one.begun < well && one.ended() > going, "{what}, with nothing away");
             continue;
         }
         let is_refused = memory == Memory::Lost && one.kind == Kind::Jwt && one.ended() > back;
