@@ -1,6 +1,6 @@
 //! The counters: opened, their losses remembered, and the orders of the store carried to them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use keyferry_core::{
     audit::AuditDraft,
@@ -119,7 +119,9 @@ async fn once(
         if orders.is_empty() {
             return Ok(());
         }
-        for (_, tenant) in &orders {
+        // Once for each: whoever reads a view anew meanwhile should not find it old again and again.
+        let tenants: HashSet<_> = orders.iter().map(|(_, tenant)| tenant).collect();
+        for tenant in tenants {
             counters.move_epoch(tenant).await?;
         }
         let done: Vec<i64> = orders.iter().map(|(n, _)| *n).collect();

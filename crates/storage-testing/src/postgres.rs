@@ -27,16 +27,18 @@ const PASSWORD: &str = "not: a@secret/";
 const ESCAPED: &str = "not%3A%20a%40secret%2F";
 
 /// Keeps the server until its own input ends, which is when the process of the test ends, however it
-/// does. A line makes it start the server anew; the folder goes last.
+/// does. A line makes it stop the server, or start it, or both; the folder goes last.
 const WATCHER: &str = r#"
 folder=$1
 shift
 start() { "$@" </dev/null >>"$folder/log" 2>&1 & server=$!; }
 start "$@"
 while read -r line; do
-    kill -INT $server
-    wait $server
-    start "$@"
+    if [ "$line" != start ]; then
+        kill -INT $server
+        wait $server
+    fi
+    if [ "$line" != stop ]; then start "$@"; fi
 done
 kill -QUIT $server
 wait $server
@@ -188,13 +190,39 @@ impl Postgres {
     /// Ends it and starts it again.
     pub async fn restart(&mut self) {
         let before = self.pid();
-        self.input.as_mut().expect("a watcher").write_all(b"again\n").expect("it listens");
+        self.tell("again");
+        self.wait_for(|pid| pid.is_some() && pid != before);
+        self.ready().await;
+    }
+
+    /// Ends it, until it is started.
+    pub fn stop(&mut self) {
+        self.tell("stop");
+        self.wait_for(|pid| pid.is_none());
+    }
+
+    /// Starts it after it was stopped.
+    pub async fn start(&mut self) {
+        self.tell("start");
+        self.wait_for(|pid| pid.is_some());
+        self.ready().await;
+    }
+
+    fn tell(&mut self, word: &str) {
+        let input = self.input.as_mut().expect("a watcher");
+        input.write_all(format!("{word}\n").as_bytes()).expect("it listens");
+    }
+
+    fn wait_for(&self, is_so: impl Fn(Option<Pid>) -> bool) {
         let begun = Instant::now();
-        while self.pid() == before || self.pid().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "it does not start again:\n{}", self.log());
+        while !is_so(self.pid()) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "it does not do as it is told:\n{}",
+                self.log()
+            );
             thread::sleep(Duration::from_millis(20));
         }
-        self.ready().await;
     }
 
     fn pid(&self) -> Option<Pid> {

@@ -3,10 +3,11 @@
 //! A token that is not ours is refused here and never goes further. All refusals say the same:
 //! which part was wrong helps only somebody who guesses.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use keyferry_core::{admission::Caller, clock::Clock, code::Code, port::counter::Counters, token};
 use keyferry_envelope::SecretBytes;
+use tokio::time::timeout;
 
 use super::{
     jwks::KeySets,
@@ -14,6 +15,9 @@ use super::{
     views::{View, Views},
 };
 use crate::http::Problem;
+
+/// How long a request waits for the store altogether, its turn included, until it is said to be away.
+const LOOK_UP: Duration = Duration::from_millis(900);
 
 /// Proves callers.
 pub(super) struct Authenticator {
@@ -40,7 +44,7 @@ impl Authenticator {
     /// Who presents this token.
     pub(super) async fn authenticate(
         &self,
-        views: &Views,
+        views: &Arc<Views>,
         presented: &SecretBytes,
     ) -> Result<Authenticated, Problem> {
         let text = presented.expose();
@@ -50,27 +54,19 @@ impl Authenticator {
         self.by_jwt(views, text).await
     }
 
-    async fn by_token(&self, views: &Views, text: &[u8]) -> Result<Authenticated, Problem> {
+    async fn by_token(&self, views: &Arc<Views>, text: &[u8]) -> Result<Authenticated, Problem> {
         let read = token::read(text).ok_or_else(unauthorized)?;
-        let (view, stored) = views.of_token(&read.id).await?.ok_or_else(unauthorized)?;
+        let (view, stored) = in_time(views.of_token(&read.id)).await?.ok_or_else(unauthorized)?;
         if !stored.hash.matches(&read.hash) || !stored.token.is_live(self.clock.now()) {
             return Err(unauthorized());
         }
         Ok(Authenticated { caller: Caller::of_token(&stored.token), view })
     }
 
-    async fn by_jwt(&self, views: &Views, text: &[u8]) -> Result<Authenticated, Problem> {
+    async fn by_jwt(&self, views: &Arc<Views>, text: &[u8]) -> Result<Authenticated, Problem> {
         let now = self.clock.now();
         let unverified = jwt::Unverified::read(text).ok_or_else(unauthorized)?;
-        let turn = if views.remembers(unverified.tenant()) { None } else { Some(views.turn().await?) };
-        let mut view = views.of_tenant(unverified.tenant()).await?.ok_or_else(unauthorized)?;
-        drop(turn);
-        // An issuer may have been registered since the view was read. Admission would find that
-        // out, but it is only asked about callers that were proven.
-        if !view.issuers.iter().any(|issuer| unverified.names(issuer)) {
-            let _turn = views.turn().await?;
-            view = views.current(unverified.tenant()).await?.ok_or_else(unauthorized)?;
-        }
+        let view = in_time(view_for(views, &unverified)).await?.ok_or_else(unauthorized)?;
         for issuer in view.issuers.iter().filter(|issuer| unverified.names(issuer)) {
             let Some(key) = self.key_sets.key(issuer, unverified.kid(), now).await else { continue };
             if let Some(caller) = unverified.verify(issuer, &key, now, self.counters.lost_at()) {
@@ -79,4 +75,27 @@ impl Authenticator {
         }
         Err(unauthorized())
     }
+}
+
+/// The view of the tenant that a JWT claims to be of.
+async fn view_for(
+    views: &Arc<Views>,
+    unverified: &jwt::Unverified<'_>,
+) -> Result<Option<Arc<View>>, Problem> {
+    let tenant = unverified.tenant();
+    let turn = if views.remembers(tenant) { None } else { Some(views.turn().await?) };
+    let Some(view) = views.of_tenant(tenant).await? else { return Ok(None) };
+    drop(turn);
+    // An issuer may have been registered since the view was read. Admission would find that
+    // out, but it is only asked about callers that were proven.
+    if view.issuers.iter().any(|issuer| unverified.names(issuer)) {
+        return Ok(Some(view));
+    }
+    let _turn = views.turn().await?;
+    views.current(tenant).await
+}
+
+async fn in_time<T>(looking: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let late = |_| Problem::unavailable("A part of the gateway does not answer in time.");
+    timeout(LOOK_UP, looking).await.map_err(late)?
 }

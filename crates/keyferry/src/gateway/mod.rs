@@ -102,7 +102,7 @@ pub struct Gateway {
     endpoints: Providers,
     entitlements: Entitlements,
     counters: Arc<dyn Counters>,
-    views: Views,
+    views: Arc<Views>,
     authenticator: Authenticator,
     unsealer: Unsealer,
     unsealing: Option<Unsealing>,
@@ -155,7 +155,7 @@ impl Gateway {
         let jwks = jwks::KeySets::new(Arc::clone(&parts.upstream));
         let circuits = Circuits::new(&parts.providers, Arc::clone(&parts.clock));
         Arc::new(Self {
-            views: Views::new(parts.store, Arc::clone(&parts.counters)),
+            views: Arc::new(Views::new(parts.store, Arc::clone(&parts.counters))),
             authenticator: Authenticator::new(Arc::clone(&parts.clock), jwks, Arc::clone(&parts.counters)),
             clock: parts.clock,
             policy: parts.policy,

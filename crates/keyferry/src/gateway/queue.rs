@@ -21,7 +21,7 @@ use crate::http::Problem;
 const ASKING: usize = 32;
 const WAITING: usize = 1024;
 /// How long one of them waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(900);
 
 /// Requests whose bodies have not come: of all callers, and of one.
 const BODIES: usize = 8192;

@@ -21,6 +21,8 @@ use keyferry_core::{
     },
 };
 
+use tokio::time::timeout;
+
 use super::{
     flights::Flights,
     queue::{Place, Strangers},
@@ -33,8 +35,10 @@ type Failed = Arc<dyn std::error::Error + Send + Sync>;
 /// Tenants, and separately token ids, that are remembered at most.
 const MAX_VIEWS: usize = 10_000;
 const MAX_TOKENS: usize = 100_000;
-/// How old a view may be.
+/// How old what is remembered may be until it is read again.
 const MAX_AGE: Duration = Duration::from_secs(2);
+/// How long a request waits for that. A store that answers needs less; one that does not is waited for in the background.
+const RENEWAL: Duration = Duration::from_millis(100);
 /// Tokens remembered within one view.
 const MAX_TOKENS_PER_VIEW: usize = 10_000;
 
@@ -44,9 +48,36 @@ pub(super) struct View {
     pub(super) tenant: TenantView,
     /// Whose JWTs it accepts.
     pub(super) issuers: Vec<Issuer>,
-    read_at: Instant,
-    /// Tokens that were asked for.
-    tokens: Mutex<HashMap<TokenId, Arc<StoredToken>>>,
+    renewal: Renewal,
+    /// Tokens that were asked for. Views of one epoch share them.
+    tokens: Arc<Tokens>,
+}
+
+type Tokens = Mutex<HashMap<TokenId, Arc<Remembered>>>;
+
+/// A token as it was read.
+struct Remembered {
+    stored: Arc<StoredToken>,
+    renewal: Renewal,
+}
+
+/// When something is to be read again.
+struct Renewal(Mutex<Instant>);
+
+impl Renewal {
+    fn read_now() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// Whether it is time, and for this caller to do it: the others go on with what is remembered.
+    fn is_mine(&self) -> bool {
+        let mut begun = lock(&self.0);
+        let is_due = begun.elapsed() >= MAX_AGE;
+        if is_due {
+            *begun = Instant::now();
+        }
+        is_due
+    }
 }
 
 /// The remembered views.
@@ -58,7 +89,9 @@ pub(super) struct Views {
     tenant_of_token: Mutex<HashMap<TokenId, TenantId>>,
     strangers: Strangers,
     tenant_reads: Flights<TenantId, Result<Option<Arc<View>>, Failed>>,
-    token_reads: Flights<TokenId, Result<Option<Arc<StoredToken>>, Arc<StoreError>>>,
+    token_reads: Flights<TokenId, Result<Option<Arc<StoredToken>>, Failed>>,
+    /// When the store last failed to answer in time what was to be read again: then nobody waits for a while.
+    silent: Mutex<Option<Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,6 +106,13 @@ fn remember<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, max: usize, key
     map.insert(key, value);
 }
 
+impl View {
+    fn remember_token(&self, id: &TokenId, stored: &Arc<StoredToken>) {
+        let token = Remembered { stored: Arc::clone(stored), renewal: Renewal::read_now() };
+        remember(&mut lock(&self.tokens), MAX_TOKENS_PER_VIEW, id.clone(), Arc::new(token));
+    }
+}
+
 impl Views {
     pub(super) fn new(store: Arc<dyn Store>, counters: Arc<dyn Counters>) -> Self {
         Self {
@@ -83,6 +123,7 @@ impl Views {
             strangers: Strangers::default(),
             tenant_reads: Flights::default(),
             token_reads: Flights::default(),
+            silent: Mutex::default(),
         }
     }
 
@@ -100,22 +141,43 @@ impl Views {
     ///
     /// The epoch says when the gateway changed something. That somebody else changed the database
     /// it cannot say, so a view is read again when it is some seconds old, if the store answers.
-    pub(super) async fn of_tenant(&self, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
+    pub(super) async fn of_tenant(self: &Arc<Self>, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
         let known = lock(&self.by_tenant).get(id).map(Arc::clone);
-        match known {
-            Some(view) if view.read_at.elapsed() < MAX_AGE => Ok(Some(view)),
-            Some(view) => match self.read(id).await {
-                Ok(fresh) => Ok(fresh),
-                Err(error) => {
-                    static KEPT: Seldom = Seldom::new();
-                    if let Some(unsaid) = KEPT.say() {
-                        tracing::warn!(event = "view_kept", %error, tenant = %id, unsaid);
-                    }
-                    Ok(Some(view))
-                }
-            },
-            None => self.read(id).await.map_err(|error| away(&*error)),
+        let Some(view) = known else { return self.read_again(id).await };
+        if !view.renewal.is_mine() {
+            return Ok(Some(view));
         }
+        let (views, id) = (Arc::clone(self), id.clone());
+        let fresh = self.renewed(async move { views.read(&id).await }).await;
+        Ok(fresh.unwrap_or(Some(view)))
+    }
+
+    /// What is read again, if it comes in time. Reading goes on if it does not.
+    async fn renewed<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl Future<Output = Result<T, Failed>> + Send + 'static,
+    ) -> Option<T> {
+        let is_silent = lock(&self.silent).is_some_and(|since| since.elapsed() < MAX_AGE);
+        let views = Arc::clone(self);
+        let reading = tokio::spawn(async move {
+            let read = read.await;
+            *lock(&views.silent) = read.is_err().then(Instant::now);
+            read.inspect_err(|error| {
+                static KEPT: Seldom = Seldom::new();
+                if let Some(unsaid) = KEPT.say() {
+                    tracing::warn!(event = "view_kept", %error, unsaid);
+                }
+            })
+            .ok()
+        });
+        if is_silent {
+            return None;
+        }
+        let Ok(read) = timeout(RENEWAL, reading).await else {
+            *lock(&self.silent) = Some(Instant::now());
+            return None;
+        };
+        read.ok().flatten()
     }
 
     /// The view of a tenant, read from the store whatever is remembered.
@@ -143,8 +205,11 @@ impl Views {
         let issuers = self.store.issuers(id).await.map_err(failed)?;
         let credentials = credentials.into_iter().map(Arc::new).collect();
         let tenant = TenantView { tenant, credentials, epoch };
-        let view = Arc::new(View { tenant, issuers, read_at: Instant::now(), tokens: Mutex::default() });
         let mut views = lock(&self.by_tenant);
+        // Read under this epoch, they stand as long as it does, also while the store is away.
+        let same = views.get(id).filter(|other| other.tenant.epoch == epoch);
+        let tokens = same.map(|other| Arc::clone(&other.tokens)).unwrap_or_default();
+        let view = Arc::new(View { tenant, issuers, renewal: Renewal::read_now(), tokens });
         // Another request may have read a newer one meanwhile.
         match views.get(id) {
             Some(other) if other.tenant.epoch.0 > view.tenant.epoch.0 => Ok(Some(Arc::clone(other))),
@@ -157,7 +222,7 @@ impl Views {
 
     /// A token and the view of its tenant.
     pub(super) async fn of_token(
-        &self,
+        self: &Arc<Self>,
         id: &TokenId,
     ) -> Result<Option<(Arc<View>, Arc<StoredToken>)>, Problem> {
         let known = lock(&self.tenant_of_token).get(id).cloned();
@@ -166,30 +231,59 @@ impl Views {
             tenant
         } else {
             turn = Some(self.turn().await?);
-            let Some(stored) = self.read_token(id).await? else { return Ok(None) };
+            let Some(stored) = self.read_token(id).await.map_err(|error| away(&*error))? else {
+                return Ok(None);
+            };
             stored.token.tenant.clone()
         };
         let Some(view) = self.of_tenant(&tenant).await? else { return Ok(None) };
         let remembered = lock(&view.tokens).get(id).cloned();
         if let Some(token) = remembered {
-            return Ok(Some((view, token)));
+            let stored = self.renewed_token(id, &view, &token).await;
+            return Ok(stored.map(|stored| (view, stored)));
         }
         // Read after the view's epoch, also when it was read before to learn its tenant: a token
         // that is older than its view could outlive its own revocation.
-        let Some(token) = self.read_token(id).await? else { return Ok(None) };
+        let read = self.read_token(id).await.map_err(|error| away(&*error))?;
+        let Some(stored) = read else { return Ok(None) };
         drop(turn);
-        remember(&mut lock(&view.tokens), MAX_TOKENS_PER_VIEW, id.clone(), Arc::clone(&token));
+        view.remember_token(id, &stored);
         remember(&mut lock(&self.tenant_of_token), MAX_TOKENS, id.clone(), tenant);
-        Ok(Some((view, token)))
+        Ok(Some((view, stored)))
     }
 
-    async fn read_token(&self, id: &TokenId) -> Result<Option<Arc<StoredToken>>, Problem> {
-        let read = || async { self.store.token(id).await.map(|found| found.map(Arc::new)).map_err(Arc::new) };
-        self.token_reads.join(id, read).await.map_err(|error| away(&*error))
+    /// A token that is remembered, read again when it is some seconds old, as views are.
+    async fn renewed_token(
+        self: &Arc<Self>,
+        id: &TokenId,
+        view: &Arc<View>,
+        known: &Remembered,
+    ) -> Option<Arc<StoredToken>> {
+        if !known.renewal.is_mine() {
+            return Some(Arc::clone(&known.stored));
+        }
+        let (views, view, id) = (Arc::clone(self), Arc::clone(view), id.clone());
+        let read = async move {
+            let read = views.read_token(&id).await?;
+            match &read {
+                Some(stored) => view.remember_token(&id, stored),
+                None => drop(lock(&view.tokens).remove(&id)),
+            }
+            Ok(read)
+        };
+        self.renewed(read).await.unwrap_or_else(|| Some(Arc::clone(&known.stored)))
+    }
+
+    async fn read_token(&self, id: &TokenId) -> Result<Option<Arc<StoredToken>>, Failed> {
+        let read = || async {
+            let found = self.store.token(id).await.map_err(|error| -> Failed { Arc::new(error) })?;
+            Ok(found.map(Arc::new))
+        };
+        self.token_reads.join(id, read).await
     }
 
     /// The view of a tenant as it is now, whatever is remembered.
-    pub(super) async fn current(&self, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
+    pub(super) async fn current(self: &Arc<Self>, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
         let Some(view) = self.of_tenant(id).await? else { return Ok(None) };
         let epoch = self.counters.epoch(id).await.map_err(|error| away(&error))?;
         if epoch == view.tenant.epoch {

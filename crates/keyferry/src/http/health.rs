@@ -40,8 +40,9 @@ impl Health {
     /// `/readyz`: every part answers.
     pub(super) async fn ready(&self) -> Response<AnswerBody> {
         let patience = Duration::from_millis(900);
-        let storage = matches!(timeout(patience, self.store.ping()).await, Ok(Ok(())));
-        let counters = matches!(timeout(patience, self.counters.ping()).await, Ok(Ok(())));
+        let (storage, counters) =
+            tokio::join!(timeout(patience, self.store.ping()), timeout(patience, self.counters.ping()));
+        let (storage, counters) = (matches!(storage, Ok(Ok(()))), matches!(counters, Ok(Ok(()))));
         let draining = self.draining.load(Ordering::Relaxed);
         let word = |ok| if ok { "ok" } else { "away" };
         let ready = storage && counters && !draining;

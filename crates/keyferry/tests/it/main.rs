@@ -2,6 +2,7 @@
 
 mod admission;
 mod audit;
+mod bad_days;
 mod budget;
 mod canary;
 mod checklist;

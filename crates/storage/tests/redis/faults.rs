@@ -125,6 +125,7 @@ async fn a_full_server_refuses_and_nothing_is_half_taken() {
     assert!(away(counters.reserve(&tenant, &reserve(&refused), now)).await.contains("full"));
     let other = Request { reserve: Some(reserve(&refused)), ..Request::of(&untidy, now).with_claim(1) };
     assert!(away(counters.decide(&other.plan(epoch))).await.contains("full"));
+    assert!(away(counters.ping()).await.contains("full"), "nobody is sent to who can count nothing");
     // What gives room back goes on.
     let settled = Settled { tenant: &tenant, id: &held, spent: &[] };
     counters.settle(&[settled], now).await.expect("answers");

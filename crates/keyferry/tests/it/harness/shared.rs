@@ -18,6 +18,8 @@ fn a_secret() -> String {
 /// A database on a PostgreSQL, a Redis, and a master secret, all of one test alone or the database at least.
 pub struct Shared {
     database: String,
+    /// Where it is of this test alone.
+    pub postgres: Option<Postgres>,
     pub redis: RedisServer,
     folder: TempDir,
 }
@@ -26,16 +28,23 @@ impl Shared {
     /// On the PostgreSQL that all tests share; nothing where a server is missing.
     pub async fn open(test: &str) -> Option<Self> {
         let database = Postgres::shared(test).await?.new_database().await;
-        Self::on(test, database)
+        Self::on(test, database, None)
     }
 
-    fn on(test: &str, database: String) -> Option<Self> {
+    /// On a PostgreSQL of this test's own, with these settings.
+    pub async fn alone(test: &str, settings: &[&str]) -> Option<Self> {
+        let postgres = Postgres::alone(test, settings).await?;
+        let database = postgres.new_database().await;
+        Self::on(test, database, Some(postgres))
+    }
+
+    fn on(test: &str, database: String, postgres: Option<Postgres>) -> Option<Self> {
         let redis = RedisServer::on_a_port(test, &[])?;
         let folder = tempfile::tempdir().expect("a folder");
         let secret = folder.path().join("master.key");
         fs::write(&secret, format!("{}\n", a_secret())).expect("a file");
         fs::set_permissions(&secret, Permissions::from_mode(0o600)).expect("mode");
-        Some(Self { database, redis, folder })
+        Some(Self { database, postgres, redis, folder })
     }
 
     /// What the configuration of each gateway says.

@@ -195,8 +195,8 @@ impl Counters for RedisCounters {
     }
 
     async fn ping(&self) -> Result<(), CountersAway> {
-        let call = Call::of(&SCRIPTS.quota, ["kf:ping".to_owned()]).text("");
-        self.all(vec![call], "quota").await
+        let call = Call::of(&SCRIPTS.ping, ["kf:ping".to_owned()]).text("");
+        self.all(vec![call], "pong").await
     }
 
     fn lost_at(&self) -> Option<Timestamp> {

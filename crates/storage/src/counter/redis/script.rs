@@ -34,6 +34,7 @@ pub(super) struct Scripts {
     pub(super) standing: Script,
     pub(super) quota: Script,
     pub(super) draw: Script,
+    pub(super) ping: Script,
 }
 
 pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
@@ -47,10 +48,11 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     standing: lua!("head", "account", "standing"),
     quota: lua!("head", "quota"),
     draw: lua!("head", "bucket", "draw"),
+    ping: lua!("head", "ping"),
 });
 
 impl Scripts {
-    pub(super) fn all(&self) -> [&Script; 10] {
+    pub(super) fn all(&self) -> [&Script; 11] {
         let Self {
             generation,
             decide,
@@ -62,8 +64,9 @@ impl Scripts {
             standing,
             quota,
             draw,
+            ping,
         } = self;
-        [generation, decide, read_epoch, move_epoch, reserve, settle, renew, standing, quota, draw]
+        [generation, decide, read_epoch, move_epoch, reserve, settle, renew, standing, quota, draw, ping]
     }
 }
 
