@@ -21,6 +21,7 @@ mod isolation;
 mod jwt;
 mod kek;
 mod keytest;
+mod kills;
 mod lifecycle;
 mod openapi;
 mod replicas;
