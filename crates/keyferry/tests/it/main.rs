@@ -23,6 +23,7 @@ mod kek;
 mod keytest;
 mod kills;
 mod lifecycle;
+mod midnight;
 mod openapi;
 mod replicas;
 mod sealed;
