@@ -17,6 +17,7 @@ use self::model::{Ask, DAY, Model, Money, RATES};
 /// Half a day before midnight.
 const NOON: i64 = DAY / 2;
 const HOLD: i64 = 300_000;
+const BEHIND: i64 = 2000;
 const CALLERS: [&str; 3] = ["tok1", "tok2", "tok3"];
 const PROVIDERS: [&str; 2] = ["openai", "anthropic"];
 
@@ -150,10 +151,12 @@ struct Day<'a> {
 }
 
 impl Day<'_> {
-    /// The request that comes next. Its gateway's clock may be a little behind.
+    /// The request that comes next. Its gateway's clock may be behind: often, where that brings back the day before.
     fn ask(&mut self, customer: &Customer) -> Ask {
         let random = &mut self.random;
-        let behind = if random.one_of(20) { random.millis(2000) } else { 0 };
+        let is_new = (0..BEHIND).contains(&(self.newest - self.calendar.midnight));
+        let behind =
+            if random.one_of(if is_new { 2 } else { 20 }) { random.millis(BEHIND as u64) } else { 0 };
         let at = self.newest - behind;
         self.requests += 1;
         let claim = match random.below(8) {
@@ -212,7 +215,9 @@ impl Day<'_> {
             None => Decision::Stale(self.counters.epoch(tenant).await.expect("answers")),
         };
         assert_eq!(got, expected, "at {}: {ask:?} of {tenant}", at(ask.at).to_rfc3339());
-        *customer.seen[usize::from(ask.at >= self.calendar.midnight)].entry(kind(got, ask)).or_default() += 1;
+        *customer.seen[usize::from(self.newest >= self.calendar.midnight)]
+            .entry(kind(got, ask))
+            .or_default() += 1;
         got
     }
 
