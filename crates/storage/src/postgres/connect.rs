@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
 
-use crate::errors::{away, reason};
+use crate::errors::away;
 
 /// How long an operation may wait for a connection before the store counts as away.
 pub(super) const PATIENCE: Duration = Duration::from_millis(450);
@@ -50,24 +50,33 @@ pub(super) fn pool(
         .connect_lazy_with(options.clone())
 }
 
-/// A connection for migrations, and for copying. At the start a machine may be busy, and nobody waits
-/// for an answer yet.
+/// Waits for the first connection of a pool.
+pub(super) async fn first(pool: &PgPool) -> Result<(), StoreError> {
+    patiently(|| pool.acquire()).await.map(drop)
+}
+
+/// A connection for migrations, and for copying.
 pub(super) async fn to_migrate(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    let mut attempt = 1;
-    let mut connection = loop {
-        match tokio::time::timeout(PATIENCE * 2, options.connect()).await {
-            Ok(Ok(connection)) => break connection,
-            Ok(Err(error)) if attempt == OPENING_ATTEMPTS || !may_pass(&error) => return Err(away(error)),
-            Err(_) if attempt == OPENING_ATTEMPTS => {
-                return Err(StoreError::Away(reason(&Error::PoolTimedOut)));
-            }
-            _ => tokio::time::sleep(PATIENCE).await,
-        }
-        attempt += 1;
-    };
+    let mut connection = patiently(|| options.connect()).await?;
     // The lock of the migrator may be another gateway's for as long as its migration takes.
     set(&mut connection, limits(MIGRATION, MIGRATION, MIGRATION)).await.map_err(away)?;
     Ok(connection)
+}
+
+/// At the start a machine may be busy, and nobody waits for an answer yet.
+async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+    connect: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    let mut attempt = 1;
+    loop {
+        let late = |_| Err(Error::PoolTimedOut);
+        match tokio::time::timeout(PATIENCE * 2, connect()).await.unwrap_or_else(late) {
+            Ok(connected) => return Ok(connected),
+            Err(error) if attempt == OPENING_ATTEMPTS || !may_pass(&error) => return Err(away(error)),
+            Err(_) => tokio::time::sleep(PATIENCE).await,
+        }
+        attempt += 1;
+    }
 }
 
 /// Whether it helps to try again.
@@ -76,6 +85,7 @@ fn may_pass(error: &Error) -> bool {
         // Of that kind is a certificate that is not trusted.
         Error::Io(cause) => cause.kind() != ErrorKind::InvalidData,
         Error::Database(cause) => cause.is_transient_in_connect_phase(),
+        Error::PoolTimedOut => true,
         _ => false,
     }
 }

@@ -66,8 +66,10 @@ impl PostgresStore {
     /// Connects, and brings the tables up to date.
     pub async fn open(address: &Address) -> Result<Self, StoreError> {
         migrate(address).await?;
+        let pool = connect::pool(&address.options, POOL, connect::PATIENCE, OPERATION);
+        connect::first(&pool).await?;
         Ok(Self {
-            pool: connect::pool(&address.options, POOL, connect::PATIENCE, OPERATION),
+            pool,
             reports: connect::pool(&address.options, REPORTS, OPERATION, REPORT),
             chain: OnceLock::new(),
         })

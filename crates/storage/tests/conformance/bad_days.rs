@@ -10,6 +10,10 @@ use keyferry_core::port::store::{AuditFilter, Store, StoreError};
 use keyferry_storage::postgres::{Address, POOL, PostgresStore, REPORTS};
 use keyferry_storage_testing::Postgres;
 use sqlx::{PgConnection, Row};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
 
 use crate::sample::{draft, on, page, tenant, whole_chain, with_tenant};
 
@@ -141,13 +145,13 @@ async fn a_server_without_a_free_connection_is_away() {
     let few = ["max_connections=6", "superuser_reserved_connections=0"];
     let Some(server) = Postgres::alone(test, &few).await else { return };
     let url = server.new_database().await;
-    // Opened, and none of its connections is made yet.
     let store = PostgresStore::open(&Address::parse(&url).expect("a URL")).await.expect("opens");
-    let mut taken = Vec::new();
+    let mut taken = vec![server.connect("postgres").await.expect("there is one more")];
+    end_connections(&mut taken[0], url.rsplit('/').next().expect("a name")).await;
     while let Ok(connection) = server.connect("postgres").await {
         taken.push(connection);
     }
-    assert!((1..=6).contains(&taken.len()), "{}", taken.len());
+    assert!((2..=6).contains(&taken.len()), "{}", taken.len());
     let begun = Instant::now();
     let ended = store.ping().await;
     assert!(matches!(ended, Err(StoreError::Away(_))), "{ended:?}");
@@ -175,6 +179,13 @@ async fn a_password_goes_to_a_server_that_is_the_one() {
     let wrong = url.replace("keyferry:", "keyferry:hush");
     let refused = open(wrong).await.expect_err("the password is wrong");
     assert!(refused.contains("28P01") && !refused.contains("hush"), "{refused}");
+}
+
+/// Ends what a store has open.
+async fn end_connections(owner: &mut PgConnection, database: &str) {
+    let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+               WHERE datname = $1 AND application_name = 'keyferry'";
+    sqlx::query(end).bind(database).execute(owner).await.expect("ended");
 }
 
 /// A connection of the test's own to the database of a URL.
@@ -206,14 +217,50 @@ async fn a_lock_that_is_held_too_long_is_not_waited_for() {
 async fn a_database_that_takes_no_change_is_away() {
     let Some(server) = Postgres::shared("a_database_that_takes_no_change_is_away").await else { return };
     let url = server.new_database().await;
-    // Opened, and none of its connections is made yet.
     let store = PostgresStore::open(&Address::parse(&url).expect("a URL")).await.expect("opens");
     let name = url.rsplit('/').next().expect("a name");
     let read_only = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
     let mut owner = beside(server, &url).await;
     sqlx::raw_sql(sqlx::AssertSqlSafe(read_only)).execute(&mut owner).await.expect("set");
+    // It holds for connections that are made from here on.
+    end_connections(&mut owner, name).await;
     let ended = store.ping().await;
     assert!(matches!(&ended, Err(StoreError::Away(reason)) if reason.contains("read only")), "{ended:?}");
+}
+
+/// The port of a way to a database, on which one connection is slow to be made: this one, counted from 1.
+#[expect(clippy::disallowed_methods, reason = "a test is between the store and its server")]
+async fn slow_at(slow: usize, server: u16) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        for number in 1.. {
+            let Ok((mut near, _)) = listener.accept().await else { return };
+            tokio::spawn(async move {
+                if number == slow {
+                    tokio::time::sleep(SOON).await;
+                }
+                let mut far = TcpStream::connect(("127.0.0.1", server)).await?;
+                copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn when_it_is_opened_a_connection_that_is_slow_is_tried_again() {
+    let test = "when_it_is_opened_a_connection_that_is_slow_is_tried_again";
+    let Some(server) = Postgres::shared(test).await else { return };
+    // The first looks at the tables, the second is the first that is used.
+    for slow in [1, 2] {
+        let url = server.new_database().await;
+        let (before, name) = url.rsplit_once('/').expect("a name");
+        let (before, port) = before.rsplit_once(':').expect("a port");
+        let port = slow_at(slow, port.parse().expect("a number")).await;
+        let store = on(&format!("{before}:{port}/{name}")).await;
+        store.ping().await.expect("it is there at once");
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod budgets;
 mod copying;
 mod counters;
 mod credentials;
+mod day;
 mod issuers;
 mod keks;
 mod outbox;
@@ -105,5 +106,7 @@ against_counters!(
         budgets::a_hold_that_was_not_settled_makes_what_is_spent_unknown,
         budgets::a_renewed_hold_lives_on_and_a_lost_one_comes_back,
         budgets::all_of_it_follows_the_model,
+        day::each_decision_of_a_day_is_right,
+        day::each_decision_of_a_months_last_day_is_right,
     ]
 );

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -27,7 +28,7 @@ pub const OPERATOR: &str = "operator-token-of-the-tests";
 const HOSTS: [&str; 3] = ["api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com"];
 
 /// How a gateway is started.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     yaml: String,
     upstream: Vec<String>,
@@ -125,6 +126,8 @@ pub struct Gateway {
     env: Vec<(String, String)>,
     level: &'static str,
     log: Arc<Mutex<Vec<u8>>>,
+    /// Reads what the process writes until it has ended.
+    reading: Option<JoinHandle<()>>,
     ports: Vec<u16>,
 }
 
@@ -145,8 +148,9 @@ impl Gateway {
         let log = Arc::new(Mutex::new(Vec::new()));
         let level = if options.quiet { "info" } else { "trace" };
         let binary = options.binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_keyferry").into());
-        let child = spawn(&binary, folder.path(), &options.env, level, &log);
-        let mut gateway = Self { child, folder, binary, env: options.env, level, log, ports: Vec::new() };
+        let (child, reading) = spawn(&binary, folder.path(), &options.env, level, &log);
+        let (env, reading, ports) = (options.env, Some(reading), Vec::new());
+        let mut gateway = Self { child, folder, binary, env, level, log, reading, ports };
         gateway.wait_until_ready(0).await;
         gateway
     }
@@ -160,7 +164,7 @@ impl Gateway {
     async fn wait_until_ready(&mut self, begin: usize) {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if let Some(ports) = ports_in(&self.log()[begin..]) {
+            if let Some(ports) = ports_in(&self.log_from(begin)) {
                 self.ports = ports;
                 let url = format!("{}/readyz", self.metrics_url());
                 until("the gateway is ready", || async {
@@ -234,7 +238,11 @@ impl Gateway {
 
     /// Everything the gateway wrote so far, over all starts.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&self.log.lock().expect("not poisoned")).into_owned()
+        self.log_from(0)
+    }
+
+    fn log_from(&self, begin: usize) -> String {
+        String::from_utf8_lossy(&self.log.lock().expect("not poisoned")[begin..]).into_owned()
     }
 
     /// The last lines of it.
@@ -354,14 +362,19 @@ impl Gateway {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its last words must not come between those of the next one.
+        if let Some(reading) = self.reading.take() {
+            let _ = reading.join();
+        }
     }
 
     /// Starts the gateway again in the same folder, after it ended or after killing it. The ports
     /// may be others.
     pub async fn restart(&mut self) {
         self.kill();
-        let begin = self.log().len();
-        self.child = spawn(&self.binary, self.folder.path(), &self.env, self.level, &self.log);
+        let begin = self.log.lock().expect("not poisoned").len();
+        let (child, reading) = spawn(&self.binary, self.folder.path(), &self.env, self.level, &self.log);
+        (self.child, self.reading) = (child, Some(reading));
         self.wait_until_ready(begin).await;
     }
 }
@@ -378,7 +391,7 @@ fn spawn(
     env: &[(String, String)],
     level: &str,
     log: &Arc<Mutex<Vec<u8>>>,
-) -> Child {
+) -> (Child, JoinHandle<()>) {
     let mut command = command_of(binary);
     command
         .args(["serve", "--log-level", level, "--config"])
@@ -392,13 +405,13 @@ fn spawn(
     let mut child = command.spawn().expect("the program starts");
     let mut stderr = child.stderr.take().expect("piped");
     let log = Arc::clone(log);
-    std::thread::spawn(move || {
+    let reading = std::thread::spawn(move || {
         let mut bytes = [0; 16 * 1024];
         while let Ok(length @ 1..) = stderr.read(&mut bytes) {
             log.lock().expect("not poisoned").extend_from_slice(&bytes[..length]);
         }
     });
-    child
+    (child, reading)
 }
 
 /// The ports of the line that says where the gateway listens.

@@ -154,6 +154,12 @@ impl Answer {
         self.then("0\r\n\r\n")
     }
 
+    /// Then all of another answer.
+    pub fn then_answer(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     /// Then a pause.
     pub fn pause(self, time: Duration) -> Self {
         self.and(Step::Pause(time))
