@@ -1,13 +1,18 @@
 //! Asks for the usage of a stream. OpenAI tells it only to those who set `stream_options.include_usage`, in one event more;
 //! a request that the platform pays must know it. Everything else of the body stays as it is.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, value::RawValue};
 
 #[derive(Deserialize)]
 struct Options<'b> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "as_written")]
     stream_options: Option<&'b RawValue>,
+}
+
+/// What stands there, `null` too: only what is absent is none.
+fn as_written<'b, D: Deserializer<'b>>(deserializer: D) -> Result<Option<&'b RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// The body with the option set; `None` if the client has set it already, or the body is not understood.
