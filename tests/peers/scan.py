@@ -12,9 +12,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LOOSE = ("Base64HighEntropyString", "HexHighEntropyString", "KeywordDetector", "IPPublicDetector")
 # What looks like a secret and is an example: file, kind, why.
 EXAMPLES = {
+    ("crates/keyferry/src/config/file.rs", "Basic Auth Credentials"): "how such a URL is written",
     ("crates/envelope/src/signed.rs", "Private Key"): "the example of RFC 8410, section 10.3",
     ("crates/keyferry/tests/it/sidecar/sealed.rs", "Private Key"): "the frame around a key that the test makes",
     ("crates/kms/src/http/tests.rs", "Basic Auth Credentials"): "an address that must be refused",
+    ("crates/storage/src/counter/redis/address.rs", "Basic Auth Credentials"): "how such a URL is written",
+    ("crates/storage/src/postgres/address.rs", "Basic Auth Credentials"): "how such a URL is written",
+    ("crates/storage/src/store.rs", "Basic Auth Credentials"): "how such a URL is written",
+    ("crates/storage/tests/redis/fitness.rs", "Basic Auth Credentials"): "a wrong password, which must not be quoted",
+    ("docs/operations.md", "Basic Auth Credentials"): "how such a URL is written",
+    ("docs/reference/configuration.md", "Basic Auth Credentials"): "how such a URL is written",
     ("fuzz/corpus/jwt/token", "JSON Web Token"): "a seed, signed by a key that nobody kept",
     ("fuzz/corpus/key_files/crlf.pem", "Private Key"): "a seed, used for nothing else",
     ("fuzz/corpus/key_files/private.pem", "Private Key"): "a seed, used for nothing else",
