@@ -7,6 +7,7 @@ use keyferry_core::{
     operation::RequestBody,
     port::counter::{Decision, Plan},
     record::Accounting,
+    tenant::Fallback,
 };
 use keyferry_envelope::SecretBytes;
 
@@ -73,7 +74,9 @@ impl Gateway {
             let provider = &candidate.provider.id;
             let tier = self.entitlements.tier(&view.tenant.tenant);
             let policy = Entitlements::policy(&self.policy, tier);
-            let Quote { platform, price } = quote(&candidate);
+            // Where the platform may pay in no case, nobody looks what it would.
+            let may_pay = view.tenant.tenant.fallback != Fallback::default();
+            let Quote { platform, price } = if may_pay { quote(&candidate) } else { Quote::ABSENT };
             let asked = Asked {
                 provider,
                 model: candidates.asked,

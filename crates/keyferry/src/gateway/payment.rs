@@ -67,6 +67,11 @@ impl Spare {
     }
 }
 
+impl Quote {
+    /// The platform pays nothing.
+    pub(super) const ABSENT: Self = Self { platform: Platform::Absent, price: None };
+}
+
 impl Payments {
     /// With these keys and prices.
     pub fn new(platform: config::Platform) -> Self {
