@@ -62,6 +62,33 @@ pub struct Hold<'a> {
     pub micro_usd: u64,
     /// For so many milliseconds, unless it is renewed.
     pub ttl_ms: u64,
+    /// Where the client said that it may ask again.
+    pub once: Option<&'a Once>,
+}
+
+/// A request that its client may send again under the same `Idempotency-Key`
+/// ([draft-ietf-httpapi-idempotency-key-header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)),
+/// and that is paid once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// SHA-256 over the caller and its key.
+    pub key: [u8; 32],
+    /// SHA-256 over what is asked for: another request under the same key is told from the same one.
+    pub asks: [u8; 32],
+}
+
+/// For so many milliseconds after its answer a request that cost something is known by its key.
+pub const KNOWN_FOR_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Why nothing is paid under an `Idempotency-Key` that was seen before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It came with another request.
+    OfAnother,
+    /// The same request is under way.
+    Running(RequestId),
+    /// The same request was answered, and paid.
+    Answered(RequestId),
 }
 
 /// A hold that must fit under a ceiling.

@@ -1,6 +1,7 @@
 //! Denials: every way in which admission says no.
 
 use crate::{
+    budget::Repeat,
     code::Code,
     id::{ProviderId, TierName},
     port::counter::Scope,
@@ -67,6 +68,9 @@ pub enum Denial {
     /// The token id was used before.
     #[error("This token was used before. Each token is good for one request: make a new one.")]
     Replayed,
+    /// The platform would pay for the same request again.
+    #[error("{}", told(.0))]
+    Repeated(Repeat),
     /// Too fast.
     #[error("Too many requests {}. Wait, then try again.", match scope { Scope::Caller => "from this caller", Scope::Tenant => "from this tenant", Scope::TenantProvider => "from this tenant to this provider" })]
     RateLimited {
@@ -99,7 +103,8 @@ impl Denial {
             | Self::Unpriced => Code::ModelNotAllowed,
             Self::NotEligible(_) => Code::NotEligible,
             Self::KeyNotFound(_) => Code::KeyNotFound,
-            Self::Replayed => Code::ReplayDetected,
+            Self::Replayed | Self::Repeated(Repeat::Answered(_)) => Code::ReplayDetected,
+            Self::Repeated(_) => Code::Conflict,
             Self::RateLimited { .. } => Code::RateLimited,
             Self::QuotaExceeded { .. } => Code::QuotaExceeded,
             Self::BudgetExceeded => Code::BudgetExceeded,
@@ -114,7 +119,24 @@ impl Denial {
                 let wait = u64::try_from(resets_at.millis() - now.millis()).unwrap_or(0);
                 Some(wait.div_ceil(1000).max(1))
             }
+            Self::Repeated(Repeat::Running(_)) => Some(1),
             _ => None,
         }
+    }
+}
+
+fn told(repeat: &Repeat) -> String {
+    match repeat {
+        Repeat::OfAnother => {
+            "This Idempotency-Key came with another request before. Use a new one for each request."
+                .to_owned()
+        }
+        Repeat::Running(first) => {
+            format!("The request {first} with this Idempotency-Key is under way. Wait for its answer.")
+        }
+        Repeat::Answered(first) => format!(
+            "The request {first} with this Idempotency-Key was answered, and is not paid twice. Its answer is not kept \
+             here. To ask anew, use a new Idempotency-Key."
+        ),
     }
 }

@@ -1,6 +1,6 @@
 //! Admission: the ordered decision to let a request through, without I/O.
 //!
-//! Order (requirements A2–A8): replay → gate → eligibility → rates → quota → budget. The gate and
+//! Order (requirements A2–A8): replay → gate → eligibility → repetition → rates → quota → budget. The gate and
 //! eligibility are decided on a cached view of the tenant; everything that counts is decided by
 //! the counter store in one round trip, which also says whether that view still holds. So the
 //! program does three things: [`decide_on_view`], one call to
@@ -259,6 +259,7 @@ impl Pending {
             Decision::Stale(_) => return Conclusion::Stale,
             Decision::SpentUnknown => return Conclusion::SpentUnknown,
             Decision::Replayed => Denial::Replayed,
+            Decision::Repeated(repeat) => Denial::Repeated(repeat),
             Decision::RateLimited { scope, retry_after_ms } => Denial::RateLimited { scope, retry_after_ms },
             Decision::QuotaExceeded => Denial::QuotaExceeded { resets_at: self.resets_at },
             Decision::BudgetExceeded => Denial::BudgetExceeded,

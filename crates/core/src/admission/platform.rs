@@ -1,7 +1,7 @@
 //! The platform's side of a request: whether it could serve it with a key of its own, and what that may cost.
 
 use crate::{
-    budget::{Hold, Reserve, Span, Spent},
+    budget::{Hold, Once, Reserve, Span, Spent},
     id::RequestId,
     tenant::Tenant,
     time::Timestamp,
@@ -29,13 +29,15 @@ pub struct Payment<'a> {
     pub ceiling: Option<u64>,
     /// What the store says is spent, once the counters have asked for it.
     pub spent: Option<Spent>,
+    /// The request as one that is paid once, if its client said so.
+    pub once: Option<&'a Once>,
 }
 
 impl<'a> Payment<'a> {
     /// What to set aside for a tenant's request.
     pub fn reserve(&self, tenant: &Tenant, micro_usd: u64, now: Timestamp) -> Reserve<'a> {
         Reserve {
-            hold: Hold { id: self.request, micro_usd, ttl_ms: self.ttl_ms },
+            hold: Hold { id: self.request, micro_usd, ttl_ms: self.ttl_ms, once: self.once },
             span: Span::of(tenant.budget_period, now),
             limit: tenant.limit(self.ceiling),
             spent: self.spent,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::{
-    budget::{Hold, Reserve, Span, Spent, Standing},
+    budget::{Hold, Once, Repeat, Reserve, Span, Spent, Standing},
     id::{RequestId, TenantId},
     limits::Rate,
     time::Timestamp,
@@ -76,7 +76,7 @@ pub struct Plan<'a> {
 }
 
 /// What the counter store decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Everything was taken.
     Taken(Room),
@@ -84,6 +84,8 @@ pub enum Decision {
     Stale(Epoch),
     /// The token id was used before: nothing was taken.
     Replayed,
+    /// Its `Idempotency-Key` was seen before: nothing was taken.
+    Repeated(Repeat),
     /// A bucket was empty: nothing was taken.
     RateLimited {
         /// Which.
@@ -109,12 +111,14 @@ pub struct Room {
 }
 
 /// Why a hold that is asked for by itself was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reserved {
     /// It was made.
     Held,
     /// What is spent is not known here. Read it from the store and repeat.
     SpentUnknown,
+    /// Its `Idempotency-Key` was seen before.
+    Repeated(Repeat),
     /// It does not fit under the ceiling.
     BudgetExceeded,
 }
@@ -128,13 +132,16 @@ pub struct Settled<'a> {
     pub id: &'a RequestId,
     /// What the store says is spent since: each span with its sum. None when nothing was spent.
     pub spent: &'a [(Span, Spent)],
+    /// Whom its client may send again, and whether it cost something. What did is known by its key for
+    /// [`KNOWN_FOR_MS`](crate::budget::KNOWN_FOR_MS); what did not may be sent again.
+    pub once: Option<(&'a Once, bool)>,
 }
 
 /// A counter store.
 #[async_trait]
 pub trait Counters: Send + Sync {
-    /// Decides an admission: epoch, then claim, then rates, then quota, then budget, atomically. Only a claim is used up
-    /// by a request that is then refused.
+    /// Decides an admission: epoch, then claim, then repetition, then rates, then quota, then budget, atomically. Only a
+    /// claim is used up by a request that is then refused.
     async fn decide(&self, plan: &Plan<'_>) -> Result<Decision, CountersAway>;
 
     /// The epoch of a tenant's things.

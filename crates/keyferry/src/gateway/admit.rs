@@ -77,6 +77,7 @@ impl Gateway {
             // Where the platform may pay in no case, nobody looks what it would.
             let may_pay = view.tenant.tenant.fallback != Fallback::default();
             let Quote { platform, price } = if may_pay { quote(&candidate) } else { Quote::ABSENT };
+            let once = may_pay.then(|| passage.once(&caller, candidates.asked, body)).flatten();
             let asked = Asked {
                 provider,
                 model: candidates.asked,
@@ -92,12 +93,13 @@ impl Gateway {
                 ttl_ms: self.payments.ttl_ms(),
                 ceiling: tier.budget_micro_usd,
                 spent,
+                once: once.as_ref(),
             };
             let plan = pending.plan(&policy, &view.tenant, &caller, provider, payment, now);
             let reserve = plan.take.as_ref().and_then(|take| take.reserve.as_ref());
             let span = reserve.map(|reserve| reserve.span);
             if let (Some(reserve), None) = (reserve, &held) {
-                held = Some(self.holds.keep(caller.tenant(), passage.id, reserve.hold.micro_usd));
+                held = Some(self.holds.keep(caller.tenant(), &reserve.hold));
             }
             let decision = self.counters.decide(&plan).await.map_err(|error| away(&error))?;
             match pending.conclude(decision) {
@@ -105,7 +107,8 @@ impl Gateway {
                     // An earlier attempt may have asked for money that this one does not need.
                     let is_paid = admission.reservation.accounting == Accounting::PlatformBudget;
                     let paid = held.filter(|_| is_paid).map(|held| Paid { price, held });
-                    let spare = Spare::of(&view.tenant.tenant, payment.ceiling, platform, price, now);
+                    let ceiling = payment.ceiling;
+                    let spare = Spare::of(&view.tenant.tenant, ceiling, platform, price, once, now);
                     let spare = spare.filter(|_| !is_paid);
                     let limits = Limits::of(&policy, &caller, &view.tenant.tenant, admission.room, now);
                     return Ok((Admitted { admission, caller, limits, paid, spare }, candidate));

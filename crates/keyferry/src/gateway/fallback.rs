@@ -89,17 +89,24 @@ impl Gateway {
         Some(Next::Platform(PlacedKey { slot: passage.provider.auth_slot(), key: key.clone() }))
     }
 
-    /// Sets the money aside. Where there is none, or nobody knows, the provider's answer stands.
+    /// Sets the money aside. Where there is none, or nobody knows, or the same request was paid already, the provider's
+    /// answer stands.
     async fn set_aside(&self, passage: &Passage<'_>, settlement: &Settlement, spare: &Spare) -> Option<Paid> {
         let tenant = settlement.record().tenant.clone();
-        let held = self.holds.keep(&tenant, passage.id, spare.micro_usd);
+        let hold = Hold {
+            id: passage.id,
+            micro_usd: spare.micro_usd,
+            ttl_ms: self.payments.ttl_ms(),
+            once: spare.once.as_ref(),
+        };
+        let held = self.holds.keep(&tenant, &hold);
         let mut spent: Option<Spent> = None;
         for _ in 0..2 {
-            let hold = Hold { id: passage.id, micro_usd: spare.micro_usd, ttl_ms: self.payments.ttl_ms() };
+            let hold = hold.clone();
             let reserve = Reserve { hold, span: spare.span, limit: spare.limit, spent };
             match self.counters.reserve(&tenant, &reserve, self.clock.now()).await {
                 Ok(Reserved::Held) => return Some(Paid { price: spare.price, held }),
-                Ok(Reserved::BudgetExceeded) => return None,
+                Ok(Reserved::BudgetExceeded | Reserved::Repeated(_)) => return None,
                 Ok(Reserved::SpentUnknown) => {
                     spent = Some(self.views.spent(&tenant, spare.span).await.ok()?);
                 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use keyferry_core::{
-    budget::Hold,
+    budget::{Hold, Once},
     clock::Clock,
     id::{RequestId, TenantId},
     port::counter::{Counters, Settled},
@@ -22,7 +22,21 @@ struct Inner {
     counters: Arc<dyn Counters>,
     clock: Arc<dyn Clock>,
     ttl: Duration,
-    running: Mutex<HashMap<RequestId, (TenantId, u64)>>,
+    running: Mutex<HashMap<RequestId, Running>>,
+}
+
+/// What is to be renewed.
+#[derive(Clone)]
+struct Running {
+    tenant: TenantId,
+    micro_usd: u64,
+    once: Option<Once>,
+}
+
+impl Running {
+    fn hold<'a>(&'a self, id: &'a RequestId, ttl_ms: u64) -> (&'a TenantId, Hold<'a>) {
+        (&self.tenant, Hold { id, micro_usd: self.micro_usd, ttl_ms, once: self.once.as_ref() })
+    }
 }
 
 /// One request's hold. Dropped without having been settled, it gives the money back.
@@ -30,6 +44,7 @@ pub(super) struct Held {
     holds: Holds,
     tenant: TenantId,
     id: RequestId,
+    once: Option<Once>,
     settled: bool,
 }
 
@@ -40,9 +55,11 @@ impl Holds {
     }
 
     /// Takes care of a hold that is being made: also of one whose request is given up before the counters have answered.
-    pub(super) fn keep(&self, tenant: &TenantId, id: &RequestId, micro_usd: u64) -> Held {
-        self.running().insert(id.clone(), (tenant.clone(), micro_usd));
-        Held { holds: self.clone(), tenant: tenant.clone(), id: id.clone(), settled: false }
+    pub(super) fn keep(&self, tenant: &TenantId, hold: &Hold<'_>) -> Held {
+        let (id, once) = (hold.id.clone(), hold.once.cloned());
+        let running = Running { tenant: tenant.clone(), micro_usd: hold.micro_usd, once: once.clone() };
+        self.running().insert(id.clone(), running);
+        Held { holds: self.clone(), tenant: tenant.clone(), id, once, settled: false }
     }
 
     /// Renews what runs, for ever. One that ends at this moment can come back by that; then it runs out by itself.
@@ -53,15 +70,10 @@ impl Holds {
         tick.tick().await;
         loop {
             tick.tick().await;
-            let running: Vec<_> = self
-                .running()
-                .iter()
-                .map(|(id, (tenant, held))| (id.clone(), tenant.clone(), *held))
-                .collect();
+            let running: Vec<_> =
+                self.running().iter().map(|(id, running)| (id.clone(), running.clone())).collect();
             let ttl_ms = u64::try_from(inner.ttl.as_millis()).unwrap_or(u64::MAX);
-            let hold = |(id, tenant, micro_usd)| (tenant, Hold { id, micro_usd, ttl_ms });
-            let holds: Vec<_> =
-                running.iter().map(|(id, tenant, micro_usd)| hold((id, tenant, *micro_usd))).collect();
+            let holds: Vec<_> = running.iter().map(|(id, running)| running.hold(id, ttl_ms)).collect();
             for some in holds.chunks(256) {
                 if let Err(error) = inner.counters.renew(some, inner.clock.now()).await {
                     tracing::warn!(event = "holds_not_renewed", %error, holds = holds.len());
@@ -86,16 +98,18 @@ impl Holds {
         self.0.clock.now()
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<RequestId, (TenantId, u64)>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<RequestId, Running>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Held {
-    /// The request's row is on its way into the store, and whoever writes it settles the hold.
-    pub(super) fn hand_over(mut self) {
+    /// The request's row is on its way into the store, and whoever writes it settles the hold, and the request if it is
+    /// paid once.
+    pub(super) fn hand_over(mut self) -> Option<Once> {
         self.settled = true;
         self.holds.running().remove(&self.id);
+        self.once.take()
     }
 }
 
@@ -106,10 +120,12 @@ impl Drop for Held {
         }
         self.holds.running().remove(&self.id);
         let (holds, tenant, id) = (self.holds.clone(), self.tenant.clone(), self.id.clone());
+        let once = self.once.take();
         // Nobody waits for it: the request is gone already.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                holds.settled(&[Settled { tenant: &tenant, id: &id, spent: &[] }]).await;
+                let once = once.as_ref().map(|once| (once, false));
+                holds.settled(&[Settled { tenant: &tenant, id: &id, spent: &[], once }]).await;
             });
         }
     }

@@ -31,6 +31,7 @@ mod jws;
 mod jwt;
 mod keytest;
 mod limits;
+mod once;
 mod path;
 mod payment;
 mod pieces;
@@ -51,7 +52,7 @@ mod views;
 use std::{sync::Arc, time::Instant};
 
 pub use holds::Holds;
-use http::Response;
+use http::{HeaderValue, Response};
 use http_body::Body as _;
 pub use jwk::KeySet;
 use keyferry_core::{
@@ -140,6 +141,8 @@ struct Passage<'a> {
     provider: &'a Provider,
     operation: &'static keyferry_core::operation::Operation,
     started: Instant,
+    /// Of a client that may ask again.
+    idempotency_keys: Vec<HeaderValue>,
 }
 
 /// What goes to the provider.
@@ -254,7 +257,8 @@ impl Gateway {
         let awaited = if incoming.is_end_stream() { None } else { Some(self.awaited.take(&caller)?) };
         // Before the body: a long upload must not make a sealed key stale.
         let presented = self.open(offered, provider, &caller).await?;
-        let passage = Passage { id, provider, operation: target.operation, started };
+        let idempotency_keys = once::keys(&parts.headers);
+        let passage = Passage { id, provider, operation: target.operation, started, idempotency_keys };
         let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
         drop(awaited);
         let model = model(&target, &body)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyferry_core::{
     admission::Platform,
     body::output_ceiling,
-    budget::Span,
+    budget::{Once, Span},
     id::ProviderId,
     model::ModelName,
     money::Price,
@@ -45,6 +45,8 @@ pub(super) struct Spare {
     /// The sum that the ceiling is for, and the ceiling.
     pub(super) span: Span,
     pub(super) limit: u64,
+    /// If it is paid once.
+    pub(super) once: Option<Once>,
 }
 
 impl Spare {
@@ -54,6 +56,7 @@ impl Spare {
         ceiling: Option<u64>,
         platform: Platform,
         price: Option<Price>,
+        once: Option<Once>,
         now: Timestamp,
     ) -> Option<Self> {
         let Platform::Priced(micro_usd) = platform else { return None };
@@ -63,6 +66,7 @@ impl Spare {
             price,
             span: Span::of(tenant.budget_period, now),
             limit: tenant.limit(ceiling),
+            once,
         })
     }
 }

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use keyferry_core::{
+    budget::Once,
     port::{
         counter::Settled,
         store::{Store, TenantSums},
@@ -30,7 +31,8 @@ const BATCH: usize = 256;
 /// until it can be written.
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
-type Entry = (UsageRecord, oneshot::Sender<()>);
+/// A row, the request of it if it is paid once, and who waits for it.
+type Entry = (UsageRecord, (Option<Once>, oneshot::Sender<()>));
 
 /// Where rows are handed in.
 #[derive(Clone)]
@@ -61,10 +63,10 @@ impl Recorder {
 
 impl Permit {
     /// Hands in the row.
-    pub(super) fn write(self, record: UsageRecord) -> Written {
+    pub(super) fn write(self, record: UsageRecord, once: Option<Once>) -> Written {
         metrics::request_ended(&record);
         let (done, written) = oneshot::channel();
-        self.0.send((record, done));
+        self.0.send((record, (once, done)));
         written
     }
 }
@@ -72,7 +74,7 @@ impl Permit {
 async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let (records, done): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let (records, (once, done)): (Vec<_>, (Vec<_>, Vec<_>)) = batch.drain(..).unzip();
         let mut pause = Duration::from_millis(50);
         let sums = loop {
             match store.record_usage(&records).await {
@@ -90,7 +92,7 @@ async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<
             // Nobody waits when the client went away.
             let _ = done.send(());
         }
-        holds.settled(&settled(&records, &sums)).await;
+        holds.settled(&settled(&records, &once, &sums)).await;
     }
 }
 
@@ -102,12 +104,18 @@ pub(super) async fn written(row: Option<Written>) {
 }
 
 /// What is to be told of rows that the platform pays.
-fn settled<'a>(records: &'a [UsageRecord], sums: &'a [TenantSums]) -> Vec<Settled<'a>> {
-    let paid = records.iter().filter(|record| record.accounting == Accounting::PlatformBudget);
-    let settle = |record: &'a UsageRecord| {
+fn settled<'a>(
+    records: &'a [UsageRecord],
+    once: &'a [Option<Once>],
+    sums: &'a [TenantSums],
+) -> Vec<Settled<'a>> {
+    let rows = records.iter().zip(once);
+    let paid = rows.filter(|(record, _)| record.accounting == Accounting::PlatformBudget);
+    let settle = |(record, once): (&'a UsageRecord, &'a Option<Once>)| {
         let of_tenant = sums.iter().find(|sums| sums.tenant == record.tenant);
         let spent = of_tenant.map_or(&[][..], |sums| &sums.spent);
-        Settled { tenant: &record.tenant, id: &record.request_id, spent }
+        let once = once.as_ref().map(|once| (once, record.cost_micro_usd > 0));
+        Settled { tenant: &record.tenant, id: &record.request_id, spent, once }
     };
     paid.map(settle).collect()
 }

@@ -117,17 +117,17 @@ impl Settlement {
 
     fn write(&mut self) -> Option<Written> {
         let permit = self.permit.take()?;
-        if let Some(Paid { price, held }) = self.paid.take() {
+        let once = self.paid.take().and_then(|Paid { price, held }| {
             self.record.cost_micro_usd = price.map_or(0, |price| price.cost(self.record.usage));
-            held.hand_over();
-        }
+            held.hand_over()
+        });
         self.record.latency_ms = u64::try_from(self.admitted.elapsed().as_millis()).unwrap_or(u64::MAX);
         let record = &self.record;
         tracing::info!(event = "request_served", request_id = %record.request_id, tenant = %record.tenant,
             provider = %record.provider, operation = record.operation, credential = record.credential.as_str(),
             status = record.status, outcome = record.outcome.as_str(), latency_ms = record.latency_ms,
             overhead_us = record.overhead_us);
-        Some(permit.write(record.clone()))
+        Some(permit.write(record.clone(), once))
     }
 }
 

@@ -16,6 +16,7 @@ mod faults;
 mod harden;
 mod harness;
 mod headers;
+mod idempotency;
 mod inbound;
 mod ingress;
 mod isolation;

@@ -32,7 +32,7 @@ async fn decide(counters: &dyn Counters, plan: &Plan<'_>) -> Decision {
     counters.decide(&Plan { epoch, ..plan.clone() }).await.expect("answers")
 }
 
-fn is_taken(decision: Decision) -> bool {
+fn is_taken(decision: &Decision) -> bool {
     matches!(decision, Decision::Taken(_))
 }
 
@@ -49,7 +49,7 @@ async fn count<F: Future<Output = Decision>>(
     let mut taken = 0;
     let mut other = None;
     for decision in futures_util::future::join_all((0..times).map(|_| decide())).await {
-        if is_taken(decision) {
+        if is_taken(&decision) {
             taken += 1;
         } else {
             other = Some(decision);
@@ -129,7 +129,7 @@ pub(crate) async fn a_moved_epoch_makes_plans_stale(counters: &dyn Counters) {
     assert_ne!(before, after);
     let old = Plan { epoch: before, ..plan(&tenant, now(), Some(1), Some(take(Rate::Unlimited, 10))) };
     assert_eq!(counters.decide(&old).await.expect("answers"), Decision::Stale(after));
-    assert!(is_taken(decide(counters, &old).await), "the stale plan claimed nothing");
+    assert!(is_taken(&decide(counters, &old).await), "the stale plan claimed nothing");
     assert_eq!(counters.epoch(&other).await.expect("answers"), of_other);
 }
 
@@ -139,7 +139,7 @@ pub(crate) async fn a_quota_starts_anew_at_midnight(counters: &dyn Counters) {
     for (at, wanted) in [(last, true), (last, false), (now().next_day(), true), (now().next_day(), false)] {
         let plan = plan(&tenant, at, None, Some(take(Rate::Unlimited, 1)));
         let decision = decide(counters, &plan).await;
-        assert_eq!(is_taken(decision), wanted, "{}", at.to_rfc3339());
+        assert_eq!(is_taken(&decision), wanted, "{}", at.to_rfc3339());
         assert!(wanted || decision == Decision::QuotaExceeded, "{decision:?}");
     }
 }

@@ -52,7 +52,7 @@ struct Running {
 
 impl Running {
     fn hold(&self) -> Hold<'_> {
-        Hold { id: &self.id, micro_usd: self.held, ttl_ms: HOLD as u64 }
+        Hold { id: &self.id, micro_usd: self.held, ttl_ms: HOLD as u64, once: None }
     }
 }
 
@@ -124,12 +124,13 @@ fn id(number: usize) -> RequestId {
     format!("req_{number:026}").parse().expect("valid")
 }
 
-const fn kind(decision: Decision, ask: &Ask) -> &'static str {
+const fn kind(decision: &Decision, ask: &Ask) -> &'static str {
     match decision {
         Decision::Taken(_) if ask.money.is_some() => "paid",
         Decision::Taken(_) => "taken",
         Decision::Stale(_) => "stale",
         Decision::Replayed => "replayed",
+        Decision::Repeated(_) => "repeated",
         Decision::RateLimited { scope: Scope::Caller, .. } => "caller",
         Decision::RateLimited { scope: Scope::Tenant, .. } => "tenant",
         Decision::RateLimited { scope: Scope::TenantProvider, .. } => "provider",
@@ -188,7 +189,7 @@ impl Day<'_> {
         let bucket = |scope, name, rate| Bucket { scope, name, rate };
         let hold_id = id(self.requests);
         let reserve = |money: &Money| Reserve {
-            hold: Hold { id: &hold_id, micro_usd: money.micro_usd, ttl_ms: money.ttl_ms as u64 },
+            hold: Hold { id: &hold_id, micro_usd: money.micro_usd, ttl_ms: money.ttl_ms as u64, once: None },
             span: Span::of(customer.budget.expect("a budget").0, at(ask.at)),
             limit: money.limit,
             spent: money.told,
@@ -216,7 +217,7 @@ impl Day<'_> {
         };
         assert_eq!(got, expected, "at {}: {ask:?} of {tenant}", at(ask.at).to_rfc3339());
         *customer.seen[usize::from(self.newest >= self.calendar.midnight)]
-            .entry(kind(got, ask))
+            .entry(kind(&got, ask))
             .or_default() += 1;
         got
     }
@@ -274,7 +275,7 @@ impl Day<'_> {
             }
             customer.model.settle(number, &news);
             let news: Vec<_> = news.iter().map(|&(span, sum)| (Span::from_number(span), sum)).collect();
-            let settled = Settled { tenant: &customer.tenant, id: &id, spent: &news };
+            let settled = Settled { tenant: &customer.tenant, id: &id, spent: &news, once: None };
             self.counters.settle(&[settled], at(now)).await.expect("answers");
         }
         customer.claims.retain(|&(_, until)| until >= now);

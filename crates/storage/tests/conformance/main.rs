@@ -11,6 +11,7 @@ mod credentials;
 mod day;
 mod issuers;
 mod keks;
+mod once;
 mod outbox;
 mod sample;
 mod sealing;
@@ -106,6 +107,14 @@ against_counters!(
         budgets::a_hold_that_was_not_settled_makes_what_is_spent_unknown,
         budgets::a_renewed_hold_lives_on_and_a_lost_one_comes_back,
         budgets::all_of_it_follows_the_model,
+        once::a_repetition_is_told_while_the_first_runs_and_after_it_was_paid,
+        once::what_cost_nothing_may_come_again,
+        once::another_request_under_the_same_key_is_told,
+        once::each_key_is_by_itself,
+        once::a_repetition_that_ends_leaves_the_first_known,
+        once::what_is_known_ends_with_a_hold_that_nobody_settles,
+        once::a_renewed_hold_is_known_for_longer,
+        once::a_repetition_takes_nothing,
         day::each_decision_of_a_day_is_right,
         day::each_decision_of_a_months_last_day_is_right,
     ]

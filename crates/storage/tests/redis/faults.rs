@@ -58,7 +58,7 @@ async fn use_quotas(server: &RedisServer, counters: &RedisCounters) {
     for number in 0..40 {
         let tenant = tenant(number);
         for _ in 0..number {
-            assert!(is_taken(Request::of(&tenant, now).decide(counters).await));
+            assert!(is_taken(&Request::of(&tenant, now).decide(counters).await));
         }
     }
 }
@@ -110,7 +110,7 @@ async fn a_full_server_refuses_and_nothing_is_half_taken() {
     let now = time_of(&server);
     let (held, refused) = (request_id(1), request_id(2));
     let before = Request { reserve: Some(reserve(&held)), ..Request::of(&tenant, now) };
-    assert!(is_taken(before.decide(&counters).await));
+    assert!(is_taken(&before.decide(&counters).await));
     // Here there is something to drop first, which must not open the door to what comes behind it.
     let untidy = crate::stage::tenant(2);
     let over = Reserve { hold: Hold { ttl_ms: 1, ..reserve(&held).hold }, ..reserve(&held) };
@@ -127,7 +127,7 @@ async fn a_full_server_refuses_and_nothing_is_half_taken() {
     assert!(away(counters.decide(&other.plan(epoch))).await.contains("full"));
     assert!(away(counters.ping()).await.contains("full"), "nobody is sent to who can count nothing");
     // What gives room back goes on.
-    let settled = Settled { tenant: &tenant, id: &held, spent: &[] };
+    let settled = Settled { tenant: &tenant, id: &held, spent: &[], once: None };
     counters.settle(&[settled], now).await.expect("answers");
     let standing = counters.standing(&tenant, Span::TOTAL, now).await.expect("answers");
     assert_eq!(standing, Standing { held: 0, ..standing });
@@ -135,7 +135,7 @@ async fn a_full_server_refuses_and_nothing_is_half_taken() {
     client.ask::<()>("CONFIG SET maxmemory 0");
     assert_eq!(counters.quota_used(&tenant, now.day()).await.expect("answers"), 1);
     assert_eq!(counters.standing(&tenant, Span::TOTAL, now).await.expect("answers").held, 0);
-    assert!(is_taken(request.decide(&counters).await), "the token id is not used up");
+    assert!(is_taken(&request.decide(&counters).await), "the token id is not used up");
     assert_eq!(counters.lost_at(), None);
 }
 
@@ -145,7 +145,7 @@ async fn a_server_that_became_a_replica_is_away_until_it_is_master_again() {
     let counters = open(&server.url(0), None).await;
     let tenant = tenant(1);
     let request = Request::of(&tenant, time_of(&server));
-    assert!(is_taken(request.decide(&counters).await));
+    assert!(is_taken(&request.decide(&counters).await));
     let mut client = server.client(0);
     client.ask::<()>("REPLICAOF 127.0.0.1 1");
     away(request.try_decide(&counters)).await;

@@ -51,7 +51,7 @@ async fn a_user_with_few_rights_is_enough() {
     let counters = open(&format!("unix://kf:secret@{}?db=1", server.socket().display()), None).await;
     let tenant = tenant(1);
     let request = Request::of(&tenant, time_of(&server)).with_claim(1);
-    assert!(is_taken(request.decide(&counters).await));
+    assert!(is_taken(&request.decide(&counters).await));
 
     let options = ["--user", "kf", "on", ">secret", "~other:*", "+@all"];
     let Some(server) = RedisServer::with("other rights", &options) else { return };

@@ -61,7 +61,7 @@ async fn a_server_that_starts_again_empty_has_lost_its_counters() {
     let (one, other) = (open(&server.url(0), None).await, open(&server.url(0), None).await);
     let tenant = tenant(1);
     let request = Request::of(&tenant, time_of(&server)).with_claim(1);
-    assert!(is_taken(request.decide(&one).await));
+    assert!(is_taken(&request.decide(&one).await));
     assert_eq!(request.decide(&other).await, Decision::Replayed);
     let epoch = one.epoch(&tenant).await.expect("answers");
 
@@ -88,7 +88,7 @@ async fn a_flush_is_found_by_the_next_question() {
     let (one, other) = (open(&server.url(0), None).await, open(&server.url(0), None).await);
     let tenant = tenant(1);
     let request = Request::of(&tenant, time_of(&server)).with_claim(1);
-    assert!(is_taken(request.decide(&one).await));
+    assert!(is_taken(&request.decide(&one).await));
     let epoch = one.epoch(&tenant).await.expect("answers");
     let begun = time_of(&server).millis();
     server.client(0).ask::<()>("FLUSHALL");
@@ -113,7 +113,7 @@ async fn a_promoted_replica_has_lost_its_counters_whatever_it_has() {
     let (one, other) = (open(&url, None).await, open(&url, None).await);
     let tenant = tenant(1);
     let request = Request::of(&tenant, time_of(&master)).with_claim(1);
-    assert!(is_taken(request.decide(&one).await));
+    assert!(is_taken(&request.decide(&one).await));
     let epoch = one.epoch(&tenant).await.expect("answers");
     one.reserve(&tenant, &reserve(&request_id(1)), request.now).await.expect("answers");
     // It waits for what was written before the client's own last write.

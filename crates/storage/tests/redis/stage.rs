@@ -87,14 +87,14 @@ impl<'a> Request<'a> {
 
 pub(crate) fn reserve(id: &RequestId) -> Reserve<'_> {
     Reserve {
-        hold: Hold { id, micro_usd: 10, ttl_ms: 60_000 },
+        hold: Hold { id, micro_usd: 10, ttl_ms: 60_000, once: None },
         span: Span::TOTAL,
         limit: 100,
         spent: Some(Spent { micro_usd: 0, version: 1 }),
     }
 }
 
-pub(crate) fn is_taken(decision: Decision) -> bool {
+pub(crate) fn is_taken(decision: &Decision) -> bool {
     matches!(decision, Decision::Taken(_))
 }
 

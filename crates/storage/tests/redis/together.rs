@@ -25,8 +25,8 @@ async fn two_gateways_let_through_exactly_a_quota() {
         let tenant = tenant(round);
         let request = Request { quota: 20, ..Request::of(&tenant, now) };
         let decisions = join_all((0..60).map(|number| request.decide(&gateways[number % 2]))).await;
-        let taken = decisions.iter().filter(|&&decision| is_taken(decision)).count();
-        let refused = decisions.iter().filter(|&&decision| decision == Decision::QuotaExceeded).count();
+        let taken = decisions.iter().filter(|&decision| is_taken(decision)).count();
+        let refused = decisions.iter().filter(|&decision| *decision == Decision::QuotaExceeded).count();
         assert_eq!((taken, refused), (20, 40), "round {round}");
     }
 }
@@ -40,8 +40,8 @@ async fn two_gateways_accept_a_token_id_exactly_once() {
     for round in 0..ROUNDS {
         let request = Request::of(&tenant, now).with_claim(round as u8);
         let decisions = join_all((0..40).map(|number| request.decide(&gateways[number % 2]))).await;
-        let taken = decisions.iter().filter(|&&decision| is_taken(decision)).count();
-        let replayed = decisions.iter().filter(|&&decision| decision == Decision::Replayed).count();
+        let taken = decisions.iter().filter(|&decision| is_taken(decision)).count();
+        let replayed = decisions.iter().filter(|&decision| *decision == Decision::Replayed).count();
         assert_eq!((taken, replayed), (1, 39), "round {round}");
     }
 }
@@ -53,7 +53,7 @@ async fn a_change_through_one_gateway_makes_views_of_the_other_stale() {
     let tenant = tenant(1);
     let epoch = other.epoch(&tenant).await.expect("answers");
     let request = Request::of(&tenant, time_of(&server));
-    assert!(is_taken(other.decide(&request.plan(epoch)).await.expect("answers")));
+    assert!(is_taken(&other.decide(&request.plan(epoch)).await.expect("answers")));
     let mut last = epoch.0;
     for _ in 0..50 {
         one.move_epoch(&tenant).await.expect("answers");
@@ -70,12 +70,15 @@ async fn ask_everything(counters: &dyn Counters, now: Timestamp) {
     let epoch = counters.epoch(&tenant).await.expect("answers");
     let request = Request { reserve: Some(reserve(&one)), ..Request::of(&tenant, now).with_claim(1) };
     let decision = counters.decide(&request.plan(epoch)).await.expect("answers");
-    assert!(is_taken(decision), "{decision:?}");
+    assert!(is_taken(&decision), "{decision:?}");
     counters.reserve(&tenant, &reserve(&two), now).await.expect("answers");
-    let hold = Hold { id: &two, micro_usd: 20, ttl_ms: 60_000 };
+    let hold = Hold { id: &two, micro_usd: 20, ttl_ms: 60_000, once: None };
     counters.renew(&[(&tenant, hold)], now).await.expect("answers");
     let sums = [(Span::TOTAL, Spent { micro_usd: 5, version: 2 }), (Span::month(now), Spent::default())];
-    counters.settle(&[Settled { tenant: &tenant, id: &one, spent: &sums }], now).await.expect("answers");
+    counters
+        .settle(&[Settled { tenant: &tenant, id: &one, spent: &sums, once: None }], now)
+        .await
+        .expect("answers");
     let standing = counters.standing(&tenant, Span::TOTAL, now).await.expect("answers");
     assert_eq!((standing.spent, standing.held), (Some(sums[0].1), 20));
     assert_eq!(counters.quota_used(&tenant, now.day()).await.expect("answers"), 1);
@@ -96,7 +99,7 @@ async fn every_question_is_one_round_trip_of_one_script() {
     let epoch = counters.epoch(&tenant).await.expect("answers");
     for number in 0..100 {
         let request = Request::of(&tenant, now).with_claim(number);
-        assert!(is_taken(counters.decide(&request.plan(epoch)).await.expect("answers")));
+        assert!(is_taken(&counters.decide(&request.plan(epoch)).await.expect("answers")));
     }
     let calls = |stats: Option<String>| {
         stats.map_or(0, |stats| {
@@ -143,7 +146,7 @@ async fn a_token_id_is_used_until_its_end_on_the_clock_of_the_server() {
     let until = Timestamp::from_millis(now.millis() + 700);
     let claim = Some(Claim { key: [1; 32], until });
     let request = |now| Request { claim, ..Request::of(&tenant, now) };
-    assert!(is_taken(request(now).decide(&counters).await));
+    assert!(is_taken(&request(now).decide(&counters).await));
     let mut used = true;
     while used {
         used = request(time_of(&server)).decide(&counters).await == Decision::Replayed;
@@ -156,7 +159,7 @@ async fn a_token_id_is_used_until_its_end_on_the_clock_of_the_server() {
     let behind = Timestamp::from_millis(time_of(&server).millis() - 60_000);
     let claim = Some(Claim { key: [2; 32], until: Timestamp::from_millis(behind.millis() + 10_000) });
     let request = Request { claim, ..Request::of(&tenant, behind) };
-    assert!(is_taken(request.decide(&counters).await));
+    assert!(is_taken(&request.decide(&counters).await));
     assert_eq!(request.decide(&counters).await, Decision::Replayed);
 }
 
@@ -172,8 +175,8 @@ async fn a_tenant_with_too_many_live_token_ids_gets_no_more_and_others_do() {
     let request = Request::of(&full, now).with_claim(1);
     let CountersAway(why) = request.try_decide(&counters).await.expect_err("there is no more room");
     assert!(why.contains("too many live token ids"), "{why}");
-    assert!(is_taken(Request::of(&other, now).with_claim(1).decide(&counters).await));
+    assert!(is_taken(&Request::of(&other, now).with_claim(1).decide(&counters).await));
     // As soon as one is over there is room again.
     server.client(0).ask::<()>("ZADD kf:{tenant1}:claims 1 1");
-    assert!(is_taken(request.decide(&counters).await));
+    assert!(is_taken(&request.decide(&counters).await));
 }

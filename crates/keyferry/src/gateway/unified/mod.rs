@@ -23,7 +23,7 @@ use keyferry_core::{
 use super::{
     Gateway, Outbound, Passage,
     authenticate::Authenticated,
-    body, heads,
+    body, heads, once,
     path::Target,
     settle::recordable,
     slots::{self, Offered, Presented},
@@ -101,7 +101,9 @@ impl Gateway {
         let asked = body.facts.model.clone().unwrap_or_default();
         let choice = self.choice(operation, &asked, keys)?;
         let candidates = &choice.candidates;
-        let passage = Passage { id, provider: candidates.first.provider, operation, started };
+        let idempotency_keys = once::keys(&parts.headers);
+        let provider = candidates.first.provider;
+        let passage = Passage { id, provider, operation, started, idempotency_keys };
         let permit = self.recorder.reserve()?;
         let mut presented = Presented { token: offered.token, key: None, claim };
         self.look(&presented).await?;

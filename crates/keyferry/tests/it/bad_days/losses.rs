@@ -25,8 +25,9 @@ async fn redis_is_flushed_and_gateway_tokens_go_on_and_jwts_wait() {
     let mut stream = scene.stream(0, &scene.paid.1).await;
     let load = Load::begin(&scene);
     sleep(Duration::from_millis(500)).await;
-    let flushed = Instant::now();
+    let flushing = Instant::now();
     scene.shared.redis.client(0).ask::<()>("FLUSHALL");
+    let flushed = Instant::now();
     no_replay(&scene, &used, &unused, Memory::Lost).await;
     sleep(Duration::from_millis(500)).await;
     scene.gate.open();
@@ -34,7 +35,7 @@ async fn redis_is_flushed_and_gateway_tokens_go_on_and_jwts_wait() {
     let asked = load.end().await;
     for one in &asked {
         let status = one.status();
-        let is_refused = one.kind == Kind::Jwt && one.ended() > flushed && status == 401;
+        let is_refused = one.kind == Kind::Jwt && one.ended() > flushing && status == 401;
         assert!(status == 200 || is_refused, "{:?} {status} {}", one.kind, one.reply.text());
     }
     let jwts = asked.iter().filter(|one| one.kind == Kind::Jwt && one.begun > flushed);

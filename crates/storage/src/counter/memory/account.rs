@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use keyferry_core::{
-    budget::{Hold, Reserve, Span, Spent, Standing},
+    budget::{Hold, KNOWN_FOR_MS, Once, Repeat, Reserve, Span, Spent, Standing},
     id::RequestId,
+    port::counter::CountersAway,
     time::Timestamp,
 };
+
+use super::once::Repeats;
 
 /// Sums that are kept: all time, this month, and the one before, in which the last requests may still end.
 const SPANS: usize = 3;
@@ -17,6 +20,7 @@ pub(super) struct Account {
     holds: HashMap<RequestId, Held>,
     ends: BTreeSet<(i64, RequestId)>,
     held: u64,
+    repeats: Repeats,
 }
 
 struct Held {
@@ -44,11 +48,29 @@ impl Account {
         if wanted > reserve.limit { Fit::TooMuch } else { Fit::Fits }
     }
 
+    /// Nothing, or the answer to who asks for the same again.
+    pub(super) fn repeated(
+        &mut self,
+        hold: &Hold<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Repeat>, CountersAway> {
+        let Some(once) = hold.once else { return Ok(None) };
+        self.repeats.find(once, hold.id, |id| self.holds.contains_key(id), now)
+    }
+
+    /// A request that is paid once has ended, and may have cost something.
+    pub(super) fn ended(&mut self, id: &RequestId, once: &Once, cost: bool, now: Timestamp) {
+        self.repeats.ended(once, id, cost.then_some(KNOWN_FOR_MS), now);
+    }
+
     /// Sets money aside, or for longer what is set aside already.
     pub(super) fn hold(&mut self, hold: &Hold<'_>, now: Timestamp) {
         self.release(hold.id);
         let until = now.millis().saturating_add_unsigned(hold.ttl_ms);
         self.held = self.held.saturating_add(hold.micro_usd);
+        if let Some(once) = hold.once {
+            self.repeats.remember(once, hold.id, hold.ttl_ms, now);
+        }
         self.ends.insert((until, hold.id.clone()));
         self.holds.insert(hold.id.clone(), Held { micro_usd: hold.micro_usd, until });
     }

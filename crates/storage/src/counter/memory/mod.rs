@@ -5,6 +5,7 @@
 //! while claims are made, a few at a time, so memory is bounded by what is alive.
 
 mod account;
+mod once;
 
 use std::{
     cmp::Reverse,
@@ -135,7 +136,13 @@ impl Counters for MemoryCounters {
     ) -> Result<Reserved, CountersAway> {
         let mut shard = self.shard(tenant.as_str());
         let account = shard.account(tenant);
-        Ok(match account.fit(reserve, now) {
+        let fit = account.fit(reserve, now);
+        if fit != Fit::Unknown
+            && let Some(repeat) = account.repeated(&reserve.hold, now)?
+        {
+            return Ok(Reserved::Repeated(repeat));
+        }
+        Ok(match fit {
             Fit::Unknown => Reserved::SpentUnknown,
             Fit::TooMuch => Reserved::BudgetExceeded,
             Fit::Fits => {
@@ -145,12 +152,15 @@ impl Counters for MemoryCounters {
         })
     }
 
-    async fn settle(&self, settled: &[Settled<'_>], _: Timestamp) -> Result<(), CountersAway> {
+    async fn settle(&self, settled: &[Settled<'_>], now: Timestamp) -> Result<(), CountersAway> {
         for one in settled {
             let mut shard = self.shard(one.tenant.as_str());
             let account = shard.account(one.tenant);
             account.release(one.id);
             one.spent.iter().for_each(|&(span, spent)| account.learn(span, spent));
+            if let Some((once, cost)) = one.once {
+                account.ended(one.id, once, cost, now);
+            }
         }
         Ok(())
     }
@@ -224,6 +234,11 @@ impl Shard {
             && !self.claim(plan.tenant, claim, plan.now)?
         {
             return Ok(Decision::Replayed);
+        }
+        if let Some(reserve) = plan.take.as_ref().and_then(|take| take.reserve.as_ref())
+            && let Some(repeat) = self.account(plan.tenant).repeated(&reserve.hold, plan.now)?
+        {
+            return Ok(Decision::Repeated(repeat));
         }
         match &plan.take {
             None => Ok(Decision::Taken(Room::default())),

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use keyferry_core::{
-    budget::{Hold, Reserve, Span, Spent, Standing},
+    budget::{Hold, KNOWN_FOR_MS, Reserve, Span, Spent, Standing},
     id::TenantId,
     limits::Rate,
     port::counter::{Counters, CountersAway, Decision, Epoch, Plan, Reserved, Settled},
@@ -123,21 +123,26 @@ impl Counters for RedisCounters {
         reserve: &Reserve<'_>,
         now: Timestamp,
     ) -> Result<Reserved, CountersAway> {
-        let keys = plan::account(tenant).into_iter().chain([plan::key(tenant, "room")]);
+        let once = plan::once_key(tenant, reserve.hold.once);
+        let keys = plan::account(tenant).into_iter().chain([plan::key(tenant, "room"), once]);
         let call = Call::of(&SCRIPTS.reserve, keys).text(self.time(now));
-        match self.one(plan::reserve_args(call, reserve)).await?.word() {
+        let answer = self.one(plan::reserve_args(call, reserve)).await?;
+        match answer.word() {
             "held" => Ok(Reserved::Held),
             "unknown" => Ok(Reserved::SpentUnknown),
             "budget" => Ok(Reserved::BudgetExceeded),
-            _ => Err(garbage()),
+            _ => plan::repeat(&answer).map(Reserved::Repeated).ok_or_else(garbage),
         }
     }
 
     async fn settle(&self, settled: &[Settled<'_>], now: Timestamp) -> Result<(), CountersAway> {
         let time = self.time(now);
         let settling = |one: &Settled<'_>| {
-            let call = Call::of(&SCRIPTS.settle, plan::account(one.tenant));
-            let call = call.text(time.as_str()).text(one.id.as_str());
+            let once = one.once.map(|(once, _)| once);
+            let known_for = if one.once.is_some_and(|(_, cost)| cost) { KNOWN_FOR_MS } else { 0 };
+            let keys = plan::account(one.tenant).into_iter().chain([plan::once_key(one.tenant, once)]);
+            let call = Call::of(&SCRIPTS.settle, keys).text(time.as_str());
+            let call = call.text(one.id.as_str()).text(plan::asks(once)).number(known_for);
             one.spent.iter().fold(call, |call, (span, spent)| {
                 call.text(span.number().to_string()).number(spent.micro_usd).number(spent.version)
             })
@@ -148,9 +153,9 @@ impl Counters for RedisCounters {
     async fn renew(&self, holds: &[(&TenantId, Hold<'_>)], now: Timestamp) -> Result<(), CountersAway> {
         let time = self.time(now);
         let renewal = |(tenant, hold): &(&TenantId, Hold<'_>)| {
-            let call = Call::of(&SCRIPTS.renew, plan::account(tenant));
-            let call = call.text(time.as_str()).text(hold.id.as_str());
-            call.number(hold.micro_usd).number(hold.ttl_ms)
+            let keys = plan::account(tenant).into_iter().chain([plan::once_key(tenant, hold.once)]);
+            let call = Call::of(&SCRIPTS.renew, keys).text(time.as_str()).text(hold.id.as_str());
+            call.number(hold.micro_usd).number(hold.ttl_ms).text(plan::asks(hold.once))
         };
         self.all(holds.iter().map(renewal).collect(), "renewed").await
     }

@@ -1,7 +1,8 @@
 //! A plan as the script for admissions reads it, and the script's answer as a decision.
 
+use data_encoding::HEXLOWER;
 use keyferry_core::{
-    budget::{Reserve, Spent},
+    budget::{Once, Repeat, Reserve, Spent},
     id::TenantId,
     limits::Rate,
     port::counter::{Bucket, Claim, CountersAway, Decision, Epoch, Plan, Room, Scope, Take},
@@ -21,6 +22,19 @@ pub(super) fn key(tenant: &TenantId, name: &str) -> String {
 /// The keys of a tenant's money.
 pub(super) fn account(tenant: &TenantId) -> [String; 3] {
     ["spent", "holds", "amounts"].map(|name| key(tenant, name))
+}
+
+/// The key of a request that is paid once; one without it has a name that no script looks at.
+pub(super) fn once_key(tenant: &TenantId, once: Option<&Once>) -> String {
+    match once {
+        Some(once) => key(tenant, &format!("once:{}", HEXLOWER.encode(&once.key))),
+        None => key(tenant, "once"),
+    }
+}
+
+/// What such a request asks for, or nothing.
+pub(super) fn asks(once: Option<&Once>) -> String {
+    once.map_or_else(String::new, |once| HEXLOWER.encode(&once.asks))
 }
 
 fn bucket_key(tenant: &TenantId, bucket: &Bucket<'_>) -> String {
@@ -43,6 +57,8 @@ pub(super) fn call(plan: &Plan<'_>, now: &str) -> Call {
         Some(take) => keys.extend(take.buckets.iter().map(|bucket| bucket_key(tenant, bucket))),
         None => keys.extend((0..3).map(|_| key(tenant, "bucket"))),
     }
+    let reserve = plan.take.as_ref().and_then(|take| take.reserve.as_ref());
+    keys.extend(reserve.map(|reserve| once_key(tenant, reserve.hold.once)));
     let call = Call::of(&SCRIPTS.decide, keys).text(now).text(plan.epoch.0.to_string());
     take_args(claim_args(call, plan), plan.take.as_ref())
 }
@@ -74,19 +90,34 @@ pub(super) fn rate_args(call: Call, rate: Rate) -> Call {
     call.number(interval.min((1 << 50) / burst).max(1)).number(burst)
 }
 
-/// Id, amount, time to live, span, limit, and what is spent with its version.
+/// Id, amount, time to live, span, limit, what is spent with its version, and what is asked for once.
 pub(super) fn reserve_args(call: Call, reserve: &Reserve<'_>) -> Call {
     let hold = &reserve.hold;
     let call = call.text(hold.id.as_str()).number(hold.micro_usd).number(hold.ttl_ms);
     let call = call.text(reserve.span.number().to_string()).number(reserve.limit);
-    match reserve.spent {
+    let call = match reserve.spent {
         Some(Spent { micro_usd, version }) => call.number(micro_usd).number(version),
         None => call.text("").text(""),
+    };
+    call.text(asks(hold.once))
+}
+
+/// What stands in the way of a request that is paid once, if that is what a script says.
+pub(super) fn repeat(answer: &Answer) -> Option<Repeat> {
+    let first = || answer.text(1)?.parse().ok();
+    match answer.word() {
+        "another" => Some(Repeat::OfAnother),
+        "running" => first().map(Repeat::Running),
+        "answered" => first().map(Repeat::Answered),
+        _ => None,
     }
 }
 
 /// What the script decided.
 pub(super) fn decision(plan: &Plan<'_>, answer: &Answer) -> Result<Decision, CountersAway> {
+    if let Some(repeat) = repeat(answer) {
+        return Ok(Decision::Repeated(repeat));
+    }
     let scopes = plan.take.as_ref().map(|take| take.buckets.each_ref().map(|bucket| bucket.scope));
     Ok(match answer.word() {
         "stale" => Decision::Stale(Epoch(answer.number(1).ok_or_else(garbage)?)),

@@ -28,10 +28,30 @@ local function release(account, id)
   end
 end
 
--- Sets money aside, or for longer what is set aside already.
-local function hold(account, id, amount, ttl)
+-- A request that is paid once: what it asks for, until when that is known, and which request it was.
+local function remember(once, id, ttl)
+  redis.call('SET', once.key, once.asks .. ' ' .. text(now_ms + ttl) .. ' ' .. id, 'PX', text(ttl))
+end
+
+local function first(once)
+  local asks, ends, id = string.match(redis.call('GET', once.key) or '', '^(%x+) (%d+) (.+)$')
+  if id and tonumber(ends) > now_ms then return asks, id end
+end
+
+-- Nothing, or the answer to who asks for the same again.
+local function repeated(account, once, id)
+  local asks, by = first(once)
+  if not by or by == id then return end
+  if asks ~= once.asks then return {'another'} end
+  return {redis.call('HEXISTS', account.amounts, by) == 1 and 'running' or 'answered', by}
+end
+
+-- Sets money aside, or for longer what is set aside already. With it ends what is known of a request that is paid once.
+local function hold(account, id, amount, ttl, once)
   release(account, id)
-  redis.call('ZADD', account.holds, text(now_ms + math.min(tonumber(ttl), LONGEST_HOLD)), id)
+  ttl = math.min(tonumber(ttl), LONGEST_HOLD)
+  if once.asks ~= '' then remember(once, id, ttl) end
+  redis.call('ZADD', account.holds, text(now_ms + ttl), id)
   redis.call('HSET', account.amounts, id, amount, '=', text(held(account) + tonumber(amount)))
   keep(account)
 end

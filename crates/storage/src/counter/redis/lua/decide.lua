@@ -1,12 +1,13 @@
--- An admission: epoch, then claim, then rates, then quota, then budget. First all is looked at, then all is taken; only
+-- An admission: epoch, then claim, then repetition, then rates, then quota, then budget. First all is looked at, then all is taken; only
 -- the claim is used up by a request that is then refused.
--- KEYS: generation, epoch, claims, quota, spent, holds, amounts, room, three buckets.
+-- KEYS: generation, epoch, claims, quota, spent, holds, amounts, room, three buckets, and one of a request that is paid once.
 -- ARGV: head; epoch; key of the claim or '', its end, and how long its gateway thinks that is; '1' if something is to be
 -- taken, the daily quota, three times interval and burst; id of the hold or '', amount, time to live, span, limit, and
--- what is spent with its version, or ''.
+-- what is spent with its version, or '', and what it asks for if it is paid once, or ''.
 local EPOCH, CLAIMS, QUOTA, ROOM = KEYS[2], KEYS[3], KEYS[4], KEYS[8]
 local MAX_CLAIMS, DAY, TWO_DAYS = 500000, 86400000, 172800000
 local account = {spent = KEYS[5], holds = KEYS[6], amounts = KEYS[7]}
+local once = {key = KEYS[12], asks = ARGV[22] or ''}
 local reserve = {
   id = ARGV[15] or '', amount = ARGV[16], ttl = ARGV[17], span = ARGV[18], limit = ARGV[19], sum = ARGV[20], version = ARGV[21],
 }
@@ -39,6 +40,10 @@ if ARGV[4] ~= '' then
   if why then return {why} end
 end
 use_epoch(EPOCH)
+if once.asks ~= '' then
+  local why = repeated(account, once, reserve.id)
+  if why then return why end
+end
 if ARGV[7] ~= '1' then return {'claimed'} end
 
 local arrivals, ahead = {}, {-1, -1, -1}
@@ -59,7 +64,7 @@ used = tonumber(day) == today and tonumber(used) or 0
 if used >= tonumber(ARGV[8]) then return {'quota'} end
 if fits ~= 'fits' then return {fits} end
 
-if reserve.id ~= '' then hold(account, reserve.id, reserve.amount, reserve.ttl) end
+if reserve.id ~= '' then hold(account, reserve.id, reserve.amount, reserve.ttl, once) end
 redis.call('SET', QUOTA, text(today) .. ' ' .. text(used + 1), 'PX', TWO_DAYS)
 for at, arrival in pairs(arrivals) do fill(KEYS[8 + at], arrival) end
 return {'taken', ahead[1], ahead[2], ahead[3], used + 1}
