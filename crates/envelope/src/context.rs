@@ -1,13 +1,11 @@
 //! States what a sealed key is bound to and encodes it as associated data. It must never read any of it from an
 //! envelope: the caller knows from elsewhere whose key it is asking for.
 
-use coset::cbor::Value;
-
-use crate::cbor;
+use crate::cbor::{self, Item};
 use crate::kek::KekId;
 
 /// Version of the format, part of every binding. A change of any encoding in this crate raises it.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u64 = 1;
 
 /// Whose key it is and where it may go. The same five values must be given to seal and to open.
 ///
@@ -63,27 +61,26 @@ impl Context<'_> {
     ///
     /// The KEK is left out so that [`Rewrapper`](crate::Rewrapper) can move to another one without touching the record.
     pub(crate) fn record_aad(&self) -> Vec<u8> {
-        cbor::array(self.items(Purpose::Record))
+        cbor::array(&self.items(Purpose::Record))
     }
 
     /// Associated data of the wrap layer:
     /// `["keyferry", 1, "dek", tenant, provider, credential, version, origin, kek_id]`.
     pub(crate) fn dek_aad(&self, kek: &KekId) -> Vec<u8> {
-        let mut items = self.items(Purpose::Dek);
-        items.push(cbor::text(kek.as_str()));
-        cbor::array(items)
+        let [a, b, c, d, e, f, g, h] = self.items(Purpose::Dek);
+        cbor::array(&[a, b, c, d, e, f, g, h, Item::Text(kek.as_str())])
     }
 
-    fn items(&self, purpose: Purpose) -> Vec<Value> {
-        vec![
-            cbor::text("keyferry"),
-            Value::from(FORMAT),
-            cbor::text(purpose.name()),
-            cbor::text(self.tenant),
-            cbor::text(self.provider),
-            cbor::text(self.credential),
-            Value::from(self.version),
-            cbor::text(self.origin),
+    fn items(&self, purpose: Purpose) -> [Item<'_>; 8] {
+        [
+            Item::Text("keyferry"),
+            Item::Unsigned(FORMAT),
+            Item::Text(purpose.name()),
+            Item::Text(self.tenant),
+            Item::Text(self.provider),
+            Item::Text(self.credential),
+            Item::Unsigned(u64::from(self.version)),
+            Item::Text(self.origin),
         ]
     }
 }
@@ -124,13 +121,13 @@ impl KeyPurpose {
 impl KeyContext<'_> {
     /// Associated data: `["keyferry", 1, "key", purpose, owner, id]` in deterministic CBOR.
     pub fn aad(&self) -> Vec<u8> {
-        cbor::array(vec![
-            cbor::text("keyferry"),
-            Value::from(FORMAT),
-            cbor::text(Purpose::Key.name()),
-            cbor::text(self.purpose.name()),
-            cbor::text(self.owner),
-            cbor::text(self.id),
+        cbor::array(&[
+            Item::Text("keyferry"),
+            Item::Unsigned(FORMAT),
+            Item::Text(Purpose::Key.name()),
+            Item::Text(self.purpose.name()),
+            Item::Text(self.owner),
+            Item::Text(self.id),
         ])
     }
 
@@ -144,7 +141,7 @@ impl KeyContext<'_> {
 
 #[cfg(test)]
 mod tests {
-    use coset::CborSerializable;
+    use coset::{CborSerializable, cbor::Value};
     use proptest::prelude::*;
 
     use super::*;
@@ -152,6 +149,10 @@ mod tests {
     /// Owned twin of [`Context`]. Short strings over a small alphabet make near-collisions likely.
     fn fields() -> impl Strategy<Value = ([String; 4], u32)> {
         (prop::array::uniform4("[ab\u{e9}]{0,3}"), prop_oneof![0..30_u32, any::<u32>()])
+    }
+
+    fn text(text: &str) -> Value {
+        Value::Text(text.to_owned())
     }
 
     fn context(texts: &[String; 4], version: u32) -> Context<'_> {
@@ -171,11 +172,11 @@ mod tests {
 
         #[test]
         fn encodings_decode_to_the_fields((texts, version) in fields(), kek in "[a-z:]{0,4}") {
-            let [tenant, provider, origin, credential] = texts.each_ref().map(|field| cbor::text(field));
+            let [tenant, provider, origin, credential] = texts.each_ref().map(|field| text(field));
             let decoded = Value::from_slice(&context(&texts, version).dek_aad(&KekId::new(kek.as_str())));
             let expected = vec![
-                cbor::text("keyferry"), Value::from(1), cbor::text("dek"), tenant, provider, credential,
-                Value::from(version), origin, cbor::text(&kek),
+                text("keyferry"), Value::from(1), text("dek"), tenant, provider, credential,
+                Value::from(version), origin, text(&kek),
             ];
             prop_assert_eq!(decoded.ok(), Some(Value::Array(expected)));
         }

@@ -16,10 +16,9 @@
 #[cfg(test)]
 mod tests;
 
-use coset::cbor::Value;
 use subtle::ConstantTimeEq;
 
-use crate::cbor;
+use crate::cbor::{self, Item};
 use crate::context::Purpose;
 use crate::entropy::{Entropy, draw};
 use crate::error::{CryptoFailure, OpenError};
@@ -39,11 +38,11 @@ pub(crate) fn seal(
 ) -> Result<Vec<u8>, CryptoFailure> {
     let salt = draw(entropy);
     let nonce = draw(entropy);
-    let protected = Protected { salt, commitment: commitment(secret, &salt, external_aad)? };
+    let (key, commitment) = derive(secret, &salt, external_aad)?;
+    let protected = Protected { salt, commitment };
     let aad = protected.enc_structure(purpose, external_aad);
-    let key = content_key(secret, &salt, external_aad)?;
     let ciphertext = hazmat::aes256gcm_seal(&key, nonce, &aad, plaintext.expose())?;
-    Ok(Layer { protected, nonce, ciphertext }.encode(purpose))
+    Ok(Layer { protected, nonce, ciphertext: &ciphertext }.encode(purpose))
 }
 
 /// Opens what [`seal`] returned for the same `secret`, `purpose` and `external_aad`.
@@ -54,29 +53,24 @@ pub(crate) fn open(
     encoded: &[u8],
 ) -> Result<SecretBytes, OpenError> {
     let Layer { protected, nonce, ciphertext } = Layer::decode(encoded, purpose)?;
-    let expected = commitment(secret, &protected.salt, external_aad)?;
+    let (key, expected) = derive(secret, &protected.salt, external_aad)?;
     if !bool::from(expected.ct_eq(&protected.commitment)) {
         return Err(OpenError::OPAQUE);
     }
     let aad = protected.enc_structure(purpose, external_aad);
-    let key = content_key(secret, &protected.salt, external_aad)?;
-    Ok(hazmat::aes256gcm_open(&key, nonce, &aad, &ciphertext)?)
+    Ok(hazmat::aes256gcm_open(&key, nonce, &aad, ciphertext)?)
 }
 
-fn commitment(
+/// The key of a layer and its commitment.
+fn derive(
     secret: &SecretBytes,
-    salt: &[u8],
+    salt: &[u8; KEY_LEN],
     external_aad: &[u8],
-) -> Result<[u8; KEY_LEN], CryptoFailure> {
-    let mut commitment = [0; KEY_LEN];
-    hazmat::hkdf_sha256(secret, salt, &info("keyferry/commitment", external_aad), &mut commitment)?;
-    Ok(commitment)
-}
-
-fn content_key(secret: &SecretBytes, salt: &[u8], external_aad: &[u8]) -> Result<SecretBytes, CryptoFailure> {
-    hazmat::hkdf_sha256_key(secret, salt, &info("keyferry/key", external_aad))
+) -> Result<(SecretBytes, [u8; KEY_LEN]), CryptoFailure> {
+    let [key, commitment] = ["keyferry/key", "keyferry/commitment"].map(|label| info(label, external_aad));
+    hazmat::hkdf_sha256_pair(secret, salt, &key, &commitment)
 }
 
 fn info(label: &str, external_aad: &[u8]) -> Vec<u8> {
-    cbor::array(vec![cbor::text(label), Value::Bytes(external_aad.to_vec())])
+    cbor::array(&[Item::Text(label), Item::Bytes(external_aad)])
 }

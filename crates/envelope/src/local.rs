@@ -1,9 +1,8 @@
 //! Wraps keys under a root that is a file. It must never hand out the root itself, except as the one line of that file.
 
-use coset::cbor::Value;
 use keyferry_secretmem::scrubbed;
 
-use crate::cbor;
+use crate::cbor::{self, Item};
 use crate::context::{FORMAT, KeyContext, Purpose};
 use crate::entropy::Entropy;
 use crate::error::{InvalidMasterSecret, OpenError, SealError};
@@ -101,9 +100,9 @@ impl LocalRoot {
 }
 
 fn info(purpose: &str, tenant: Option<&str>) -> Vec<u8> {
-    let mut items = vec![cbor::text("keyferry"), Value::from(FORMAT), cbor::text(purpose)];
-    items.extend(tenant.map(cbor::text));
-    cbor::array(items)
+    let mut items = vec![Item::Text("keyferry"), Item::Unsigned(FORMAT), Item::Text(purpose)];
+    items.extend(tenant.map(Item::Text));
+    cbor::array(&items)
 }
 
 fn is_constant(secret: &SecretBytes) -> bool {

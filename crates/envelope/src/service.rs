@@ -1,9 +1,7 @@
 //! Derives the keys that the installation itself needs: for its audit log, its tokens and its fingerprints. It must
 //! never wrap or seal anything.
 
-use coset::cbor::Value;
-
-use crate::cbor;
+use crate::cbor::{self, Item};
 use crate::context::FORMAT;
 use crate::entropy::Entropy;
 use crate::error::OpenError;
@@ -51,9 +49,9 @@ impl ServiceSecret {
     }
 
     fn derive(&self, purpose: &str, tenant: Option<&str>) -> MacKey {
-        let mut info = vec![cbor::text("keyferry"), Value::from(FORMAT), cbor::text(purpose)];
-        info.extend(tenant.map(cbor::text));
-        let key = hazmat::hkdf_sha256_key(&self.0, SALT, &cbor::array(info));
+        let mut info = vec![Item::Text("keyferry"), Item::Unsigned(FORMAT), Item::Text(purpose)];
+        info.extend(tenant.map(Item::Text));
+        let key = hazmat::hkdf_sha256_key(&self.0, SALT, &cbor::array(&info));
         MacKey::from_secret(key.expect("32 bytes are within HKDF's limit"))
     }
 }

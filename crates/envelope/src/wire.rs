@@ -12,17 +12,14 @@
 //!      h'..' ])                                        ciphertext with its tag
 //! ```
 //!
-//! RFC 9052 gives the structure, RFC 9053 the algorithm; labels below -65536 are for private use. Reading takes the
-//! four variable fields out, writes a layer from them anew and requires the same bytes. So unknown or missing headers,
-//! another algorithm, another order, longer lengths and trailing bytes are all refused by one comparison.
+//! RFC 9052 gives the structure, RFC 9053 the algorithm; labels below -65536 are for private use. A layer has one
+//! spelling: reading compares every byte that is not one of the four variable fields with what must stand there. So
+//! unknown or missing headers, another algorithm, another order, longer lengths and trailing bytes are all refused.
+//!
+//! A stored key is opened for every request, so this is written byte by byte. The tests read and write the same with a
+//! COSE library.
 
-use coset::cbor::Value;
-use coset::cbor::de::from_reader_with_recursion_limit;
-use coset::{
-    CoseEncrypt0, EncryptionContext, Header, HeaderBuilder, ProtectedHeader, RegisteredLabelWithPrivate,
-    TaggedCborSerializable, enc_structure_data, iana,
-};
-
+use crate::cbor::{self, Item};
 use crate::context::Purpose;
 use crate::error::OpenError;
 use crate::hazmat::{KEY_LEN, NONCE_LEN};
@@ -30,16 +27,18 @@ use crate::hazmat::{KEY_LEN, NONCE_LEN};
 /// Bytes of the largest layer that is read. The longest one written, with a 512-byte provider key, has about 800.
 pub(crate) const MAX_LEN: usize = 8 * 1024;
 
-/// The value of the suite header: derivation and commitment by HKDF-SHA-256, content by AES-256-GCM.
-const SUITE_ID: u8 = 1;
-
-/// Private header labels, each critical. In this order they are also in the order of deterministic CBOR.
-const SUITE: i64 = -70001;
-const SALT: i64 = -70002;
-const COMMITMENT: i64 = -70003;
-
-/// Nesting of a layer: tag, array, map, value, with one to spare. It bounds the parser's use of the stack.
-const MAX_DEPTH: usize = 5;
+/// Tag 16, COSE_Encrypt0, and the head of its array of three.
+const BEGIN: &[u8] = &[0xd0, 0x83];
+/// A map of six: algorithm A256GCM, and the three critical labels.
+const ALGORITHM: &[u8] = b"\xa6\x01\x03\x02\x83\x3a\x00\x01\x11\x70\x3a\x00\x01\x11\x71\x3a\x00\x01\x11\x72";
+/// The label of the content type. All of them are texts of 24 to 255 bytes, whose length takes a byte of its own.
+const CONTENT_TYPE: &[u8] = &[0x03, 0x78];
+/// Suite 1: derivation and commitment by HKDF-SHA-256, content by AES-256-GCM. Then the label of the salt, and its head.
+const SUITE: &[u8] = b"\x3a\x00\x01\x11\x70\x01\x3a\x00\x01\x11\x71\x58\x20";
+/// The label of the commitment, and its head.
+const COMMITMENT: &[u8] = b"\x3a\x00\x01\x11\x72\x58\x20";
+/// The unprotected header: a map of one, its label, and the head of the nonce.
+const NONCE: &[u8] = &[0xa1, 0x05, 0x4c];
 
 /// What is authenticated in the protected header beside the constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,73 +50,95 @@ pub(crate) struct Protected {
 }
 
 /// One layer of an envelope.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Layer {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layer<'a> {
     pub(crate) protected: Protected,
     pub(crate) nonce: [u8; NONCE_LEN],
     /// Ciphertext with the tag appended.
-    pub(crate) ciphertext: Vec<u8>,
+    pub(crate) ciphertext: &'a [u8],
 }
 
 impl Protected {
-    fn header(&self, purpose: Purpose) -> ProtectedHeader {
-        let header = [SUITE, SALT, COMMITMENT]
-            .map(RegisteredLabelWithPrivate::PrivateUse)
-            .into_iter()
-            .fold(HeaderBuilder::new(), HeaderBuilder::add_critical_label)
-            .algorithm(iana::Algorithm::A256GCM)
-            .content_type(content_type(purpose).to_owned())
-            .value(SUITE, Value::from(SUITE_ID))
-            .value(SALT, Value::Bytes(self.salt.to_vec()))
-            .value(COMMITMENT, Value::Bytes(self.commitment.to_vec()))
-            .build();
-        ProtectedHeader { original_data: None, header }
+    const fn len(purpose: Purpose) -> usize {
+        let constant = ALGORITHM.len() + CONTENT_TYPE.len() + 1 + SUITE.len() + COMMITMENT.len();
+        constant + content_type(purpose).len() + 2 * KEY_LEN
+    }
+
+    fn encode(&self, purpose: Purpose) -> Vec<u8> {
+        let mut encoded = Vec::with_capacity(Self::len(purpose));
+        let content_type = content_type(purpose).as_bytes();
+        for part in [ALGORITHM, CONTENT_TYPE, &[content_type.len() as u8], content_type] {
+            encoded.extend_from_slice(part);
+        }
+        for part in [SUITE, &self.salt, COMMITMENT, &self.commitment] {
+            encoded.extend_from_slice(part);
+        }
+        encoded
     }
 
     /// The associated data of the AEAD: `Enc_structure` of RFC 9052 §5.3, which joins the protected header and
     /// `external_aad`.
     pub(crate) fn enc_structure(&self, purpose: Purpose, external_aad: &[u8]) -> Vec<u8> {
-        enc_structure_data(EncryptionContext::CoseEncrypt0, self.header(purpose), external_aad)
+        let protected = self.encode(purpose);
+        cbor::array(&[Item::Text("Encrypt0"), Item::Bytes(&protected), Item::Bytes(external_aad)])
     }
 }
 
-impl Layer {
+impl<'a> Layer<'a> {
     /// The one encoding of this layer.
     pub(crate) fn encode(&self, purpose: Purpose) -> Vec<u8> {
-        let cose = CoseEncrypt0 {
-            protected: self.protected.header(purpose),
-            unprotected: Header { iv: self.nonce.to_vec(), ..Header::default() },
-            ciphertext: Some(self.ciphertext.clone()),
-        };
-        cose.to_tagged_vec().expect("encoding to memory does not fail")
+        let room = BEGIN.len() + Protected::len(purpose) + NONCE.len() + NONCE_LEN + self.ciphertext.len();
+        let mut encoded = Vec::with_capacity(room + 8);
+        encoded.extend_from_slice(BEGIN);
+        cbor::bytes(&mut encoded, &self.protected.encode(purpose));
+        encoded.extend_from_slice(NONCE);
+        encoded.extend_from_slice(&self.nonce);
+        cbor::bytes(&mut encoded, self.ciphertext);
+        encoded
     }
 
     /// Reads what [`encode`](Self::encode) wrote for the same `purpose`, and nothing else.
-    pub(crate) fn decode(bytes: &[u8], purpose: Purpose) -> Result<Self, OpenError> {
+    pub(crate) fn decode(bytes: &'a [u8], purpose: Purpose) -> Result<Self, OpenError> {
         if bytes.len() > MAX_LEN {
             return Err(OpenError::OPAQUE);
         }
-        let layer = Self::read(bytes).ok_or(OpenError::OPAQUE)?;
-        if layer.encode(purpose) != bytes {
-            return Err(OpenError::OPAQUE);
-        }
-        Ok(layer)
+        Self::read(bytes, purpose).ok_or(OpenError::OPAQUE)
     }
 
-    /// Finds the variable fields. Lenient: only the comparison in [`decode`](Self::decode) makes the result count.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let Value::Tag(_, body) = parse(bytes)? else { return None };
-        let Value::Array(parts) = *body else { return None };
-        let [protected, unprotected, ciphertext] = <[Value; 3]>::try_from(parts).ok()?;
-        let protected = parse(protected.as_bytes()?)?;
-        Some(Self {
-            protected: Protected {
-                salt: field(&protected, SALT)?,
-                commitment: field(&protected, COMMITMENT)?,
-            },
-            nonce: field(&unprotected, iana::HeaderParameter::Iv as i64)?,
-            ciphertext: ciphertext.into_bytes().ok()?,
-        })
+    fn read(bytes: &'a [u8], purpose: Purpose) -> Option<Self> {
+        let content_type = content_type(purpose).as_bytes();
+        let mut rest = Rest(bytes);
+        rest.must_be(BEGIN)?;
+        // The head of a byte string of 24 to 255 bytes.
+        rest.must_be(&[0x58, Protected::len(purpose) as u8])?;
+        rest.must_be(ALGORITHM)?;
+        rest.must_be(CONTENT_TYPE)?;
+        rest.must_be(&[content_type.len() as u8])?;
+        rest.must_be(content_type)?;
+        rest.must_be(SUITE)?;
+        let salt = rest.take()?;
+        rest.must_be(COMMITMENT)?;
+        let commitment = rest.take()?;
+        rest.must_be(NONCE)?;
+        let nonce = rest.take()?;
+        let ciphertext = cbor::last_bytes(rest.0)?;
+        Some(Self { protected: Protected { salt, commitment }, nonce, ciphertext })
+    }
+}
+
+/// What is not read yet.
+struct Rest<'a>(&'a [u8]);
+
+impl Rest<'_> {
+    fn must_be(&mut self, expected: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(expected)?;
+        Some(())
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
     }
 }
 
@@ -130,40 +151,58 @@ const fn content_type(purpose: Purpose) -> &'static str {
     }
 }
 
-/// One CBOR item at the start of `bytes`.
-fn parse(bytes: &[u8]) -> Option<Value> {
-    from_reader_with_recursion_limit(bytes, MAX_DEPTH).ok()
-}
-
-/// The byte string of exactly `N` bytes under `label` in `map`.
-fn field<const N: usize>(map: &Value, label: i64) -> Option<[u8; N]> {
-    let (_, value) = map.as_map()?.iter().find(|(key, _)| *key == Value::from(label))?;
-    value.as_bytes()?.as_slice().try_into().ok()
-}
+/// What is written as one byte of length behind its head must be so long.
+const _: () = {
+    let purposes = [Purpose::Record, Purpose::Dek, Purpose::Key];
+    let mut at = 0;
+    while at < purposes.len() {
+        assert!(content_type(purposes[at]).len() > 23 && Protected::len(purposes[at]) < 256);
+        at += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {
+    use coset::cbor::Value;
+    use coset::{
+        CoseEncrypt0, EncryptionContext, Header, HeaderBuilder, ProtectedHeader, RegisteredLabelWithPrivate,
+        TaggedCborSerializable, enc_structure_data, iana,
+    };
     use proptest::prelude::*;
 
     use super::*;
 
-    fn layer() -> Layer {
+    fn layer() -> Layer<'static> {
         Layer {
             protected: Protected { salt: [0x51; 32], commitment: [0xc0; 32] },
             nonce: [0x12; NONCE_LEN],
-            ciphertext: vec![0xee; 48],
+            ciphertext: &[0xee; 48],
         }
+    }
+
+    /// The protected header as the COSE library has it.
+    fn protected_header(layer: &Layer<'_>, purpose: Purpose) -> Header {
+        [-70001, -70002, -70003]
+            .map(RegisteredLabelWithPrivate::PrivateUse)
+            .into_iter()
+            .fold(HeaderBuilder::new(), HeaderBuilder::add_critical_label)
+            .algorithm(iana::Algorithm::A256GCM)
+            .content_type(content_type(purpose).to_owned())
+            .value(-70001, Value::from(1))
+            .value(-70002, Value::Bytes(layer.protected.salt.to_vec()))
+            .value(-70003, Value::Bytes(layer.protected.commitment.to_vec()))
+            .build()
     }
 
     /// A layer with other headers than ours, encoded by the COSE library.
     fn encode_with(protected: Header, unprotected: Header) -> Vec<u8> {
         let protected = ProtectedHeader { original_data: None, header: protected };
-        let cose = CoseEncrypt0 { protected, unprotected, ciphertext: Some(layer().ciphertext) };
+        let cose = CoseEncrypt0 { protected, unprotected, ciphertext: Some(layer().ciphertext.to_vec()) };
         cose.to_tagged_vec().expect("encodes")
     }
 
     fn headers() -> (Header, Header) {
-        let protected = layer().protected.header(Purpose::Record).header;
+        let protected = protected_header(&layer(), Purpose::Record);
         (protected, Header { iv: layer().nonce.to_vec(), ..Header::default() })
     }
 
@@ -173,6 +212,28 @@ mod tests {
         let bytes = layer().encode(Purpose::Record);
         assert_eq!(encode_with(protected, unprotected), bytes);
         assert_eq!(Layer::decode(&bytes, Purpose::Record), Ok(layer()));
+    }
+
+    /// Lengths around those at which the heads grow, and every purpose.
+    #[test]
+    fn the_cose_library_writes_the_same() {
+        for purpose in [Purpose::Record, Purpose::Dek, Purpose::Key] {
+            for len in [0, 1, 16, 23, 24, 48, 255, 256, 600, 4000] {
+                let ciphertext = vec![0xee; len];
+                let layer = Layer { ciphertext: &ciphertext, ..layer() };
+                let header = protected_header(&layer, purpose);
+                let protected = ProtectedHeader { original_data: None, header };
+                let cose = CoseEncrypt0 {
+                    protected: protected.clone(),
+                    unprotected: Header { iv: layer.nonce.to_vec(), ..Header::default() },
+                    ciphertext: Some(ciphertext.clone()),
+                };
+                assert_eq!(layer.encode(purpose), cose.to_tagged_vec().expect("encodes"), "{len}");
+                assert_eq!(Layer::decode(&layer.encode(purpose), purpose), Ok(layer));
+                let theirs = enc_structure_data(EncryptionContext::CoseEncrypt0, protected, &ciphertext);
+                assert_eq!(layer.protected.enc_structure(purpose, &ciphertext), theirs, "{len}");
+            }
+        }
     }
 
     #[test]
@@ -245,7 +306,7 @@ mod tests {
 
     #[test]
     fn refuses_too_many_bytes_before_reading_them() {
-        let largest = |len| Layer { ciphertext: vec![0; len], ..layer() }.encode(Purpose::Record);
+        let largest = |len| Layer { ciphertext: &vec![0; len], ..layer() }.encode(Purpose::Record);
         let overhead = largest(1024).len() - 1024;
         assert!(Layer::decode(&largest(MAX_LEN - overhead), Purpose::Record).is_ok());
         assert!(Layer::decode(&largest(MAX_LEN - overhead + 1), Purpose::Record).is_err());

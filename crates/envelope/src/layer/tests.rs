@@ -41,14 +41,14 @@ fn opens_with_the_same_secret_purpose_and_context_only() {
 fn a_wrong_commitment_is_refused_although_the_ciphertext_is_authentic() {
     // The key holder writes a foreign commitment and then encrypts correctly: only the commitment check can refuse.
     let (salt, nonce) = ([3; KEY_LEN], [4; NONCE_LEN]);
-    let honest = commitment(&secret(1), &salt, AAD).expect("derives");
-    let foreign = commitment(&secret(2), &salt, AAD).expect("derives");
-    let key = content_key(&secret(1), &salt, AAD).expect("derives");
+    let honest = derive(&secret(1), &salt, AAD).expect("derives").1;
+    let foreign = derive(&secret(2), &salt, AAD).expect("derives").1;
+    let key = derive(&secret(1), &salt, AAD).expect("derives").0;
     let layer = |commitment| {
         let protected = Protected { salt, commitment };
         let aad = protected.enc_structure(Purpose::Record, AAD);
         let ciphertext = hazmat::aes256gcm_seal(&key, nonce, &aad, b"plaintext").expect("seals");
-        Layer { protected, nonce, ciphertext }.encode(Purpose::Record)
+        Layer { protected, nonce, ciphertext: &ciphertext }.encode(Purpose::Record)
     };
     assert!(opens(&secret(1), Purpose::Record, AAD, &layer(honest)));
     assert!(!opens(&secret(1), Purpose::Record, AAD, &layer(foreign)));
@@ -57,9 +57,9 @@ fn a_wrong_commitment_is_refused_although_the_ciphertext_is_authentic() {
 #[test]
 fn a_ciphertext_made_for_two_secrets_opens_under_the_committed_one_only() {
     let (salt, nonce) = ([3; KEY_LEN], [4; NONCE_LEN]);
-    let protected = Protected { salt, commitment: commitment(&secret(1), &salt, AAD).expect("derives") };
+    let protected = Protected { salt, commitment: derive(&secret(1), &salt, AAD).expect("derives").1 };
     let aad = protected.enc_structure(Purpose::Record, AAD);
-    let keys = [1, 2].map(|byte| content_key(&secret(byte), &salt, AAD).expect("derives"));
+    let keys = [1, 2].map(|byte| derive(&secret(byte), &salt, AAD).expect("derives").0);
     let ciphertext = salamander(&keys, nonce, &aad);
 
     // Control: AES-GCM itself accepts the one ciphertext under both keys, as two different plaintexts.
@@ -67,7 +67,7 @@ fn a_ciphertext_made_for_two_secrets_opens_under_the_committed_one_only() {
         keys.each_ref().map(|key| hazmat::aes256gcm_open(key, nonce, &aad, &ciphertext).expect("opens"));
     assert!(!texts[0].ct_eq(&texts[1]));
 
-    let encoded = Layer { protected, nonce, ciphertext }.encode(Purpose::Record);
+    let encoded = Layer { protected, nonce, ciphertext: &ciphertext }.encode(Purpose::Record);
     assert!(opens(&secret(1), Purpose::Record, AAD, &encoded));
     assert!(!opens(&secret(2), Purpose::Record, AAD, &encoded));
 }
