@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 
 use super::{
     UpstreamClient,
-    pool::{Lane, Ready},
+    line::{Line, poll_with},
+    pool::Lane,
 };
 
 /// What a provider answers. Read to its end, its connection goes back to the pool; dropped before,
@@ -23,7 +24,7 @@ use super::{
 /// [kept](Self::keep).
 pub struct UpstreamBody {
     incoming: Incoming,
-    ready: Option<(Lane, Ready, Arc<UpstreamClient>)>,
+    line: Option<(Lane, Line, Arc<UpstreamClient>)>,
     /// It is an error.
     error: bool,
     /// It was read to its end.
@@ -35,10 +36,10 @@ impl UpstreamBody {
         incoming: Incoming,
         error: bool,
         lane: Lane,
-        ready: Ready,
+        line: Line,
         client: Arc<UpstreamClient>,
     ) -> Self {
-        Self { incoming, ready: Some((lane, ready, client)), error, ended: false }
+        Self { incoming, line: Some((lane, line, client)), error, ended: false }
     }
 
     /// The answer quotes no key: if it was read to its end, its connection may serve again.
@@ -56,8 +57,8 @@ impl UpstreamBody {
     }
 
     fn pool(&mut self) {
-        if let Some((lane, ready, client)) = self.ready.take() {
-            client.pool.put(&lane, ready);
+        if let Some((lane, line, client)) = self.line.take() {
+            client.pool.put(&lane, line);
         }
     }
 }
@@ -70,10 +71,12 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let this = &mut *self;
+        let line = this.line.as_mut().map(|(_, line, _)| line);
+        let frame = ready!(poll_with(line, cx, |cx| Pin::new(&mut this.incoming).poll_frame(cx)));
         match &frame {
             None => self.ended(),
-            Some(Err(_)) => self.ready = None,
+            Some(Err(_)) => self.line = None,
             // With a length that is announced, the last piece is the end: nobody asks again.
             Some(Ok(_)) if self.incoming.is_end_stream() => self.ended(),
             Some(Ok(_)) => {}

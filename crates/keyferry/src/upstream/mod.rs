@@ -14,6 +14,7 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inject;
+mod line;
 mod pool;
 mod resolve;
 mod stream;
@@ -25,18 +26,18 @@ pub use answer::UpstreamBody;
 pub use body::{ForwardBody, UploadError};
 pub use error::UpstreamError;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, header};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use keyferry_core::{net::host::ProviderHost, provider::AuthSlot};
 use keyferry_envelope::{ApiKey, Entropy};
+use pool::Pool;
 pub use pool::{Lane, Purpose};
-use pool::{Pool, Ready};
 pub use tls::TrustError;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
     dial::Dialer,
-    inject::{Armed, Injector, Slot},
+    inject::Armed,
+    line::{Line, Unanswered},
 };
 use crate::{config, telemetry::metrics};
 
@@ -125,21 +126,21 @@ impl UpstreamClient {
         let authority = lane.host.as_str().parse().map_err(|_| UpstreamError::Injection)?;
         request.headers_mut().insert(header::HOST, authority);
 
-        while let Some(mut ready) = self.pool.take(&lane) {
-            if !matches!(timeout(AT_ONCE, ready.sender.ready()).await, Ok(Ok(()))) {
+        while let Some(mut line) = self.pool.take(&lane) {
+            if timeout(AT_ONCE, line.ready()).await != Ok(true) {
                 continue;
             }
             metrics::upstream_connection(lane.purpose.name(), "reused");
-            match self.exchange(&mut ready, &mut request, key.as_ref(), deadline).await {
-                Ok(answer) => return Ok(self.answer(answer, lane, ready)),
+            match self.exchange(&mut line, &mut request, key.as_ref(), deadline).await {
+                Ok(answer) => return Ok(self.answer(answer, lane, line)),
                 Err(Failure::NotSent(unsent)) => request = *unsent,
                 Err(Failure::Sent(error)) => return Err(error),
             }
         }
         let opened = timeout_at(deadline, self.open(&lane)).await;
-        let mut ready = opened.unwrap_or(Err(UpstreamError::Timeout("connecting")))?;
-        match self.exchange(&mut ready, &mut request, key.as_ref(), deadline).await {
-            Ok(answer) => Ok(self.answer(answer, lane, ready)),
+        let mut line = opened.unwrap_or(Err(UpstreamError::Timeout("connecting")))?;
+        match self.exchange(&mut line, &mut request, key.as_ref(), deadline).await {
+            Ok(answer) => Ok(self.answer(answer, lane, line)),
             Err(Failure::NotSent(_)) => {
                 Err(UpstreamError::Connect(std::io::ErrorKind::ConnectionReset.into()))
             }
@@ -147,62 +148,47 @@ impl UpstreamClient {
         }
     }
 
-    async fn open(&self, lane: &Lane) -> Result<Ready, UpstreamError> {
+    async fn open(&self, lane: &Lane) -> Result<Line, UpstreamError> {
         let stream = self.dialer.dial(&lane.host).await.inspect_err(|error| {
             if matches!(error, UpstreamError::AddressRefused(_)) {
                 metrics::egress_denied(lane.purpose.name());
             }
         })?;
         metrics::upstream_connection(lane.purpose.name(), "opened");
-        let socket = stream.socket().map_err(UpstreamError::Connect)?;
-        let slot = Slot::default();
-        let io = TokioIo::new(Injector::new(stream, slot.clone()));
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(128)
-            .max_buf_size(64 * 1024)
-            .handshake(io)
-            .await
-            .map_err(UpstreamError::from)?;
-        tokio::spawn(async move {
-            // How it ended is told to whoever waits for the answer.
-            let _ = connection.await;
-        });
-        Ok(Ready { sender, slot, socket })
+        Line::open(stream).await
     }
 
     async fn exchange(
         &self,
-        ready: &mut Ready,
+        line: &mut Line,
         request: &mut Request<ForwardBody>,
         key: Option<&(AuthSlot, Arc<ApiKey>)>,
         deadline: Instant,
-    ) -> Result<Response<hyper::body::Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, Failure> {
         let mut request = std::mem::replace(request, Request::new(ForwardBody::Empty));
         if let Some((slot, key)) = key {
             let armed = Armed::new(*slot, Arc::clone(key), &*self.entropy);
             let mut value = armed.header_value();
             value.set_sensitive(true);
             request.headers_mut().insert(HeaderName::from_static(slot.header()), value);
-            ready.slot.arm(armed);
+            line.arm(armed);
         }
-        match timeout_at(deadline, ready.sender.try_send_request(request)).await {
+        match timeout_at(deadline, line.send(request)).await {
             Err(_) => Err(Failure::Sent(UpstreamError::Timeout("waiting for the answer to begin"))),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(mut failed)) => match failed.take_message() {
-                Some(unsent) => Err(Failure::NotSent(Box::new(unsent))),
-                None => Err(Failure::Sent(failed.into_error().into())),
-            },
+            Ok(Err(Unanswered::NotSent(unsent))) => Err(Failure::NotSent(unsent)),
+            Ok(Err(Unanswered::Sent(error))) => Err(Failure::Sent(error.into())),
         }
     }
 
     fn answer(
         self: &Arc<Self>,
-        answer: Response<hyper::body::Incoming>,
+        answer: Response<Incoming>,
         lane: Lane,
-        ready: Ready,
+        line: Line,
     ) -> Response<UpstreamBody> {
         let error = answer.status().as_u16() >= 400;
-        answer.map(|incoming| UpstreamBody::new(incoming, error, lane, ready, Arc::clone(self)))
+        answer.map(|incoming| UpstreamBody::new(incoming, error, lane, line, Arc::clone(self)))
     }
 }
 

@@ -5,26 +5,19 @@
 
 use std::{
     collections::HashMap,
-    os::fd::OwnedFd,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use hyper::client::conn::http1::SendRequest;
 use keyferry_core::{
     id::{ProviderId, TenantId},
     net::host::ProviderHost,
 };
 
-use rustix::{
-    io::Errno,
-    net::{RecvFlags, recv},
-};
+use super::line::Line;
 
-use super::{body::ForwardBody, inject::Slot};
-
-/// Connections one lane keeps.
-const MAX_IDLE_PER_LANE: usize = 32;
+/// Connections one lane keeps: as many as a busy tenant has requests at once, or each burst would open them anew.
+const MAX_IDLE_PER_LANE: usize = 256;
 /// Connections all lanes keep together.
 const MAX_IDLE: usize = 1024;
 /// How long one is kept. Providers close theirs after a minute or more.
@@ -61,31 +54,13 @@ impl Purpose {
     }
 }
 
-/// A connection on which a request can be sent.
-pub(super) struct Ready {
-    pub(super) sender: SendRequest<ForwardBody>,
-    pub(super) slot: Slot,
-    /// The same socket again, to look at it.
-    pub(super) socket: OwnedFd,
-}
-
-impl Ready {
-    /// Whether the other side has neither closed an idle connection nor said anything on it. The
-    /// library finds that out too, but a moment later, and a request sent in that moment is lost.
-    fn is_quiet(&self) -> bool {
-        let mut byte = [0; 1];
-        let looked = recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        !self.sender.is_closed() && matches!(looked, Err(Errno::AGAIN))
-    }
-}
-
 /// The idle connections.
 #[derive(Default)]
 pub(super) struct Pool(Mutex<Idle>);
 
 #[derive(Default)]
 struct Idle {
-    lanes: HashMap<Lane, Vec<(Instant, Ready)>>,
+    lanes: HashMap<Lane, Vec<(Instant, Line)>>,
     count: usize,
 }
 
@@ -95,15 +70,15 @@ impl Pool {
     }
 
     /// The connection of a lane that was used last, if one is still good.
-    pub(super) fn take(&self, lane: &Lane) -> Option<Ready> {
+    pub(super) fn take(&self, lane: &Lane) -> Option<Line> {
         let mut idle = self.lock();
         let connections = idle.lanes.get_mut(lane)?;
         let mut dropped = 0;
         let found = loop {
-            let Some((since, ready)) = connections.pop() else { break None };
+            let Some((since, line)) = connections.pop() else { break None };
             dropped += 1;
-            if since.elapsed() < IDLE && ready.is_quiet() {
-                break Some(ready);
+            if since.elapsed() < IDLE && line.is_quiet() {
+                break Some(line);
             }
         };
         if connections.is_empty() {
@@ -114,8 +89,8 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer was read to its end.
-    pub(super) fn put(&self, lane: &Lane, ready: Ready) {
-        if ready.sender.is_closed() || ready.slot.is_armed() {
+    pub(super) fn put(&self, lane: &Lane, line: Line) {
+        if !line.may_serve_again() {
             return;
         }
         let mut idle = self.lock();
@@ -124,7 +99,7 @@ impl Pool {
         }
         let connections = idle.lanes.entry(lane.clone()).or_default();
         if connections.len() < MAX_IDLE_PER_LANE {
-            connections.push((Instant::now(), ready));
+            connections.push((Instant::now(), line));
             idle.count += 1;
         }
     }
@@ -134,7 +109,7 @@ impl Pool {
         let mut idle = self.lock();
         let mut kept = 0;
         idle.lanes.retain(|_, connections| {
-            connections.retain(|(since, ready)| since.elapsed() < IDLE && !ready.sender.is_closed());
+            connections.retain(|(since, line)| since.elapsed() < IDLE && line.is_quiet());
             kept += connections.len();
             !connections.is_empty()
         });
