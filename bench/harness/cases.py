@@ -1,6 +1,6 @@
 """What is asked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,3 @@ CASES = {case.name: case for case in (
 
 #: Enough to see a change by.
 QUICK = ("c64", "stream")
-
-
-def on(case: Case, connections: int) -> Case:
-    return replace(case, connections=min(case.connections, connections))

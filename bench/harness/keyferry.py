@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from . import stores
 from .processes import Failed, free_port
 from .proxies import System
 from .stage import HOST, Stage
@@ -35,7 +36,7 @@ class Keyferry(System):
         self.folder.mkdir()
         self.port, self.metrics = free_port(), free_port()
         provider = self.stage.provider(self.tls).port
-        way = f"extra_ca: {self.stage.ca()}\n" if self.tls else ""
+        way = f"  extra_ca: {self.stage.ca()}\n" if self.tls else ""
         plaintext = "false" if self.tls else "true"
         (self.folder / "keyferry.yaml").write_text(f"""\
 data_dir: {self.folder}/data
@@ -45,7 +46,7 @@ listeners:
 rate_limits: {{caller: {PLENTY}, tenant: {PLENTY}, tenant_provider: {PLENTY}}}
 upstream:
   dial: [{{host: {HOST}, address: "127.0.0.1:{provider}", plaintext: {plaintext}}}]
-  {way}{self.stores()}""")
+{way}{self.stores()}""")
         self.serve()
         self.furnish()
 
@@ -116,3 +117,20 @@ class Sealed(Keyferry):
                 [self.stage.tools / "sealer", "--keys", keys, "--tenant", TENANT, "--provider", "openai",
                  "--key", self.stage.key, "--count", str(int(self.MOST * seconds))], stdout=out, check=True)
         return ["--vary", texts]
+
+
+class Shared(Keyferry):
+    """As one of many gateways: PostgreSQL and Redis. What they use is told apart."""
+
+    def stores(self) -> str:
+        self.helpers["postgres"], database = stores.postgres(self.stage, self.folder)
+        self.helpers["redis"], counters = stores.redis(self.stage, self.folder)
+        self.redis_port = int(counters.rsplit(":", 1)[1].split("/")[0])
+        secret = self.folder / "master.key"
+        secret.write_text(secrets.token_hex(32) + "\n")
+        secret.chmod(0o600)
+        return f"""\
+storage: {{url: "{database}"}}
+counters: {{url: "{counters}"}}
+kms: {{kind: local, master_secret_file: {secret}}}
+"""

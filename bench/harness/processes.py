@@ -60,16 +60,18 @@ class Process:
 
     def pids(self) -> list[int]:
         """It and all that it started."""
-        return session(self.process.pid)
+        return family(self.process.pid)
 
     def stop(self) -> None:
+        left = self.pids()
         if self.process.poll() is None:
             self.process.terminate()
             try:
                 self.process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 pass
-        for pid in session(self.process.pid):
+        # Those that did not end with it. What a number belongs to now is looked at once more.
+        for pid in set(left) & set(family(self.process.pid)):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -79,18 +81,27 @@ class Process:
             self.process.stdout.close()
 
 
-def session(leader: int) -> list[int]:
-    """The processes of a session that live."""
-    found = []
+def family(first: int) -> list[int]:
+    """A process that leads a session, its descendants, and what else is in its session, of all of these those that live.
+    Some programs give their children sessions of their own, some leave them without a parent."""
+    of_session, children = [], {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
                 stat = Path(f"/proc/{entry}/stat").read_text()
             except OSError:
                 continue
-            state, _, _, sid = stat[stat.rindex(")") + 2:].split()[:4]
-            if int(sid) == leader and state != "Z":
-                found.append(int(entry))
+            state, parent, _, sid = stat[stat.rindex(")") + 2:].split()[:4]
+            if state != "Z":
+                children.setdefault(int(parent), []).append(int(entry))
+                if int(sid) == first:
+                    of_session.append(int(entry))
+    found, ahead = set(), list(of_session)
+    while ahead:
+        pid = ahead.pop()
+        if pid not in found:
+            found.add(pid)
+            ahead += children.get(pid, [])
     return sorted(found)
 
 

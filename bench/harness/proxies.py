@@ -15,8 +15,6 @@ class System:
     exact = True
     #: How many times longer than others' its turns are, where it is so slow that few answers come.
     patience = 1
-    #: Connections that it is asked on at most.
-    most_connections = 100_000
     tls = False
 
     def __init__(self, name: str, stage: Stage):
@@ -59,11 +57,11 @@ class Nginx(System):
                           for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         (folder / "nginx.conf").write_text(f"""\
 worker_processes {PROCESSORS};
-worker_rlimit_nofile 60000;
+worker_rlimit_nofile {self.stage.most_files};
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
-events {{ worker_connections 25000; }}
+events {{ worker_connections {self.stage.most_files - 100}; }}
 http {{
     access_log off;
 {temps}
@@ -103,7 +101,7 @@ class HAProxy(System):
         config.write_text(f"""\
 global
     nbthread {PROCESSORS}
-    maxconn 25000
+    maxconn {(self.stage.most_files - 200) // 2}
 defaults
     mode http
     option http-keep-alive
@@ -118,7 +116,7 @@ backend provider
     option http-no-delay
     server provider 127.0.0.1:{self.stage.provider().port} pool-max-conn -1 pool-purge-delay 1h
 """)
-        self.process = self.stage.start("haproxy", [program, "-db", "-q", "-f", config])
+        self.process = self.stage.start("haproxy", [program, "-db", "-f", config])
         self.process.wait_for(lambda: listens(self.port))
 
 

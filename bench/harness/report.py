@@ -14,6 +14,9 @@ READ = {
     "provider_cpu_us": provider_per_request_us,
     "load_cpu_us": load_per_request_us,
     "pieces": lambda turn: turn["pieces_per_answer"],
+    "gathered": lambda turn: turn["gathered"] / turn["requests"] if turn["requests"] else None,
+    "others_cores": lambda turn: turn["machine"]["others"] / turn["seconds"],
+    "interrupts_cores": lambda turn: turn["machine"]["interrupts"] / turn["seconds"],
 }
 BASE = "nginx"
 
@@ -50,12 +53,18 @@ def table(case: str, kept: dict, base: str = BASE) -> str:
         to = one.get("to_base") or {}
         helpers = f" + {one['helpers_cpu_us']['median']:.0f}" if one["helpers_cpu_us"] else ""
         lines.append("| " + " | ".join([
-            name + (" *" if one["disturbed"] else ""),
+            name + marks(one),
             number(one["per_second"], ",.0f"), number(one["p50_us"], ",.0f"), number(one["p99_us"], ",.0f"),
             number(one.get("added_p50_us"), "+,.0f"), number(one["cpu_us"], ",.1f") + helpers,
             number(to.get("cpu_us"), ".2f"), quartiles(to.get("cpu_us")), number(to.get("per_second"), ".2f"),
             f"{one['memory_mib'].get('peak', 0):,.0f}"]) + " |")
     return "\n".join(lines)
+
+
+def marks(one: dict) -> str:
+    """`*`: turns that others disturbed count. `†`: streams were not passed on as they came."""
+    late = one["gathered"] and one["gathered"]["median"] > 0.01
+    return (" *" if one["disturbed"] else "") + (" †" if late else "")
 
 
 def number(value: dict | None, form: str) -> str:

@@ -1,6 +1,7 @@
 """What every system stands on: the folder, the tools, the providers, the test's own certificate authority."""
 
 import os
+import resource
 import secrets
 import subprocess
 import tempfile
@@ -35,10 +36,22 @@ def build_keyferry() -> Path:
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/keyferry"
 
 
+def allow_many_files() -> int:
+    """Ten thousand streams are twenty thousand connections of a gateway. Answers how many there may be."""
+    many = 100_000
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (many, many))
+    except (ValueError, OSError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 class Stage:
     """Gone with all that was started on it when it is left."""
 
     def __init__(self, tools: Path):
+        self.most_files = allow_many_files()
         self.tools = tools
         self.key = f"sk-proj-{secrets.token_hex(24)}"
         self._left = ExitStack()

@@ -13,6 +13,8 @@ from .stage import Stage, say
 
 #: Processors that others may use during a turn.
 OTHERS = 0.2
+#: The part of the streams of a turn that may come in fewer pieces than they were sent, as when nobody had a processor.
+GATHERED = 0.05
 #: How often a turn is repeated.
 REPEATS = 5
 
@@ -140,6 +142,8 @@ def turn(stage: Stage, system: System, case: Case, settings: Settings, mine: Fig
             raise Failed(f"{system.name}, {case.name}: {seen['errors']} wrong answers, the first: {seen['first_error']}")
         if number < 0:
             return
+        if system.exact and seen["gathered"] > seen["requests"] * GATHERED:
+            raise Failed(f"{system.name}, {case.name}: {seen['gathered']} of {seen['requests']} streams came at once")
         disturbed = seen["machine"]["others"] > OTHERS * seen["seconds"]
         if not disturbed or not settings.strict or attempt == REPEATS:
             break

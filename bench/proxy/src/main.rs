@@ -36,7 +36,7 @@ async fn serve(to: String) -> Result<(), Fault> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let upstream: Upstream = Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(Duration::from_mins(1))
+        .pool_idle_timeout(Duration::from_secs(60))
         .pool_timer(TokioTimer::new())
         .build(connector);
     loop {

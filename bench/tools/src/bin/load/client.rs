@@ -33,8 +33,10 @@ pub struct Client {
     room: Vec<u8>,
     own: Vec<u8>,
     seed: u32,
+    asked: u64,
     seen: Seen,
     measuring: bool,
+    begun: Instant,
 }
 
 impl Client {
@@ -49,20 +51,19 @@ impl Client {
             room: vec![0; ROOM],
             own: Vec::with_capacity(plan.expected.length()),
             seed: FIRST_SEED,
+            asked: 0,
             seen: Seen::default(),
             measuring: false,
+            begun: Instant::now(),
             plan,
         })
     }
 
     pub fn run(mut self) -> anyhow::Result<Value> {
-        for index in 0..self.plan.connections {
-            let slot = Slot::open(self.plan.to, Token(index), self.poll.registry())?;
-            self.slots.push(slot);
-        }
-        let begun = Instant::now();
+        self.begun = Instant::now();
+        self.open()?;
         let mut events = Events::with_capacity(1024);
-        let warm = begun + self.plan.warm;
+        let warm = self.begun + self.plan.warm;
         while self.plan.count.is_none() && Instant::now() < warm {
             self.turn(&mut events, warm)?;
         }
@@ -77,6 +78,19 @@ impl Client {
         let after = Books::now(&self.plan.accounts)?;
         let under_way = self.slots.iter().filter(|slot| slot.asked.is_some()).count();
         Ok(self.seen.report(&before, &after, under_way))
+    }
+
+    /// Opens as many connections as there should be by now.
+    fn open(&mut self) -> anyhow::Result<()> {
+        let by_now = match self.plan.ramp {
+            Some(ramp) => (self.begun.elapsed().as_secs_f64() * ramp) as usize,
+            None => usize::MAX,
+        };
+        while self.slots.len() < self.plan.connections.min(by_now) {
+            let slot = Slot::open(self.plan.to, Token(self.slots.len()), self.poll.registry())?;
+            self.slots.push(slot);
+        }
+        Ok(())
     }
 
     fn ends(&self, end: Instant) -> bool {
@@ -103,6 +117,10 @@ impl Client {
         let mut timeout = until.saturating_duration_since(Instant::now());
         if self.plan.count.is_some() {
             timeout = Duration::from_secs(5);
+        }
+        if self.slots.len() < self.plan.connections {
+            self.open()?;
+            timeout = Duration::from_millis(1);
         }
         match self.poll.poll(events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -131,6 +149,9 @@ impl Client {
 
     /// The connection can take a request.
     fn next(&mut self, index: usize) -> anyhow::Result<()> {
+        if self.plan.count.is_some_and(|count| self.asked >= count) {
+            return Ok(());
+        }
         if self.pace.is_some() {
             self.idle.push(index);
             return Ok(());
@@ -140,6 +161,7 @@ impl Client {
 
     fn ask(&mut self, index: usize, at: Instant) -> anyhow::Result<()> {
         self.seed += 1;
+        self.asked += 1;
         self.plan.request.write(self.seed, &mut self.slots[index].output)?;
         if self.slots[index].begin(self.seed, at).is_err() {
             // The other side ended the connection between two requests, which it may.
@@ -168,16 +190,13 @@ impl Client {
         let Some((seed, at)) = slot.asked.take() else { return };
         let answer = &slot.answer;
         let first = answer.first.unwrap_or(now);
-        let right = self
-            .plan
-            .expected
-            .check(answer.status, &answer.body, seed, &mut self.own)
-            .and_then(|()| self.plan.expected.check_spread(now - first, answer.pieces));
-        if let Err(error) = right {
+        let expected = &self.plan.expected;
+        if let Err(error) = expected.check(answer.status, &answer.body, seed, &mut self.own) {
             self.seen.wrong(&error);
             return;
         }
         if self.measuring {
+            self.seen.gathered += u64::from(!expected.is_spread(now - first, answer.pieces));
             self.seen.latencies.push(now - at);
             self.seen.firsts.push(first.saturating_duration_since(at));
             self.seen.spreads.push(now - first);

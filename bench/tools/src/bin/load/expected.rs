@@ -72,11 +72,56 @@ impl Expected {
         Ok(())
     }
 
-    /// Looks at how a stream came.
-    pub fn check_spread(&self, took: Duration, pieces: u32) -> anyhow::Result<()> {
-        let Some((least, fewest)) = self.spread else { return Ok(()) };
-        ensure!(took >= least, "a stream came within {took:?}, not spread over {least:?}");
-        ensure!(pieces >= fewest, "a stream came in {pieces} pieces");
-        Ok(())
+    /// Whether a stream came as it was sent.
+    pub fn is_spread(&self, took: Duration, pieces: u32) -> bool {
+        self.spread.is_none_or(|(least, fewest)| took >= least && pieces >= fewest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: u32 = 12_345_678;
+
+    /// A stream as the provider sends it.
+    fn stream() -> Vec<u8> {
+        let events = (0..EVENTS).map(script::event).map(|(mut event, seed)| {
+            if let Some(seed) = seed {
+                put_seed(&mut event[seed..], SEED);
+            }
+            event
+        });
+        events.flatten().collect()
+    }
+
+    #[test]
+    fn only_the_providers_bytes_for_this_request_are_right() {
+        let expected = Expected::new(1024, true, 0, true);
+        let mut own = Vec::new();
+        assert!(expected.check(200, &stream(), SEED, &mut own).is_ok());
+        assert!(expected.check(200, &stream(), SEED + 1, &mut own).is_err(), "another request's");
+        assert!(expected.check(200, &stream()[1..], SEED, &mut own).is_err(), "cut");
+        assert!(expected.check(500, &stream(), SEED, &mut own).is_err(), "another status");
+        let mut changed = stream();
+        changed[300] ^= 1;
+        assert!(expected.check(200, &changed, SEED, &mut own).is_err(), "changed");
+    }
+
+    #[test]
+    fn what_is_written_anew_must_have_the_whole_text() {
+        let expected = Expected::new(1024, true, 0, false);
+        let text = String::from_utf8(stream()).expect("text").replace(':', ": ");
+        let mut own = Vec::new();
+        assert!(expected.check(200, text.replace("data:  ", "data: ").as_bytes(), SEED, &mut own).is_ok());
+        assert!(expected.check(200, text.replace(&script::word(7), "").as_bytes(), SEED, &mut own).is_err());
+    }
+
+    #[test]
+    fn a_stream_that_was_collected_is_not_spread() {
+        let expected = Expected::new(1024, true, 10, true);
+        assert!(expected.is_spread(Duration::from_millis(185), 20));
+        assert!(!expected.is_spread(Duration::from_millis(20), 20));
+        assert!(!expected.is_spread(Duration::from_millis(185), 1));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! `load --to ADDRESS --path PATH [--header "NAME: VALUE"]… [--connections N] [--seconds S] [--warm S]
 //! [--ask BYTES] [--answer BYTES] [--stream true] [--wait MS] [--exact false] [--account NAME=PID,PID]…
-//! [--vary FILE] [--count N] [--rate PER_SECOND]`
+//! [--vary FILE] [--count N] [--rate PER_SECOND] [--ramp PER_SECOND]`
 
 mod answer;
 mod client;

@@ -7,7 +7,7 @@ use bench_tools::{flags::Flags, script};
 
 use crate::expected::Expected;
 
-pub const FLAGS: [&str; 15] = [
+pub const FLAGS: [&str; 16] = [
     "to",
     "path",
     "header",
@@ -23,6 +23,7 @@ pub const FLAGS: [&str; 15] = [
     "vary",
     "count",
     "rate",
+    "ramp",
 ];
 
 pub struct Plan {
@@ -34,6 +35,8 @@ pub struct Plan {
     pub count: Option<u64>,
     /// So many requests a second, answered or not, instead of one behind the other.
     pub rate: Option<f64>,
+    /// So many connections are opened a second, instead of all at once.
+    pub ramp: Option<f64>,
     pub accounts: Vec<(String, Vec<i32>)>,
     pub request: Request,
     pub expected: Expected,
@@ -75,6 +78,7 @@ impl Plan {
             window: Duration::from_secs_f64(flags.or("seconds", 1.0)?),
             count: flags.get("count")?,
             rate: flags.get("rate")?,
+            ramp: flags.get("ramp")?,
             accounts: flags.all("account").map(account).collect::<Result<_, _>>()?,
             request: Request { head: head.into_bytes(), vary, body, seed, next: 0 },
             expected: Expected::new(answer, stream, wait, flags.or("exact", true)?),

@@ -33,6 +33,8 @@ pub struct Seen {
     pub spreads: Vec<Duration>,
     pub pieces: u64,
     pub bytes: u64,
+    /// Streams whose events were not passed on as they came.
+    pub gathered: u64,
     pub errors: u64,
     pub first_error: Option<String>,
     pub reconnects: u64,
@@ -47,7 +49,7 @@ impl Seen {
     pub fn report(mut self, before: &Books, after: &Books, never_answered: usize) -> Value {
         let seconds = after.at.duration_since(before.at).as_secs_f64();
         let mut cpu = Map::new();
-        let mut known = (after.own - before.own).as_secs_f64();
+        let mut known = after.own.saturating_sub(before.own).as_secs_f64();
         for ((name, now), (_, then)) in after.used.iter().zip(&before.used) {
             let used = now.saturating_sub(*then).as_secs_f64();
             known += used;
@@ -63,13 +65,14 @@ impl Seen {
             "first_error": self.first_error,
             "reconnects": self.reconnects,
             "under_way_at_the_end": never_answered,
+            "gathered": self.gathered,
             "bytes": self.bytes,
             "latency_us": spread_of(&mut self.latencies),
             "first_piece_us": spread_of(&mut self.firsts),
             "first_to_last_us": spread_of(&mut self.spreads),
             "pieces_per_answer": if requests > 0 { self.pieces as f64 / requests as f64 } else { 0.0 },
             "cpu_seconds": cpu,
-            "load_cpu_seconds": (after.own - before.own).as_secs_f64(),
+            "load_cpu_seconds": after.own.saturating_sub(before.own).as_secs_f64(),
             "machine": {
                 "busy": machine.busy,
                 "stolen": machine.stolen,
