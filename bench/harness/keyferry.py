@@ -105,7 +105,7 @@ class Sealed(Keyferry):
     """The key comes with each request, sealed to the gateway, each time anew."""
 
     #: More requests in a second than it ever serves.
-    MOST = 40_000
+    MOST = 20_000
 
     def more_flags(self, case, seconds: float) -> list:
         keys = self.folder / "sealing-keys.json"

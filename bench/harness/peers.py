@@ -1,7 +1,9 @@
 """Other gateways, installed from their registries in the versions that are pinned in `bench/peers`."""
 
 import json
+import secrets
 import sys
+import urllib.request
 
 from .processes import free_port
 from .proxies import System
@@ -23,7 +25,7 @@ class LiteLLM(System):
         self.port = free_port()
         folder = self.stage.folder / "litellm"
         folder.mkdir()
-        token = "sk-bench-litellm-5b1c0a9d8e7f"
+        token = f"sk-{secrets.token_hex(16)}"
         # JSON is YAML.
         (folder / "config.yaml").write_text(json.dumps({
             "model_list": [{"model_name": "gpt-4o-mini", "litellm_params": {
@@ -56,7 +58,6 @@ class Portkey(System):
 
 
 def answers(port: int, path: str) -> bool:
-    import urllib.request
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
             return answer.status == 200

@@ -4,6 +4,7 @@ import os
 import resource
 import secrets
 import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,6 @@ HOST = "api.openai.com"
 
 
 def say(*words) -> None:
-    import sys
     print(*words, file=sys.stderr, flush=True)
 
 

@@ -30,7 +30,7 @@ fn main() {
 }
 
 fn key() -> ApiKey {
-    ApiKey::parse(SecretBytes::new(b"sk-proj-0123456789abcdef0123456789abcdef0123456789abcdef".to_vec()))
+    ApiKey::parse(SecretBytes::new(b"sk-example-0123456789abcdef0123456789abcdef0123456789".to_vec()))
         .expect("a key")
 }
 
