@@ -1,6 +1,7 @@
-//! Names of things. A name is checked when it is made, so that whoever holds one need not ask again.
+//! Names of things. A name is checked when it is made, so that whoever holds one need not ask again. It is shared, not
+//! copied: a request hands its names on many times.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use keyferry_envelope::Entropy;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -24,7 +25,7 @@ macro_rules! identifier {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -36,7 +37,7 @@ macro_rules! identifier {
         impl FromStr for $name {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                if is_name(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
+                if is_name(text) { Ok(Self(text.into())) } else { Err(InvalidId) }
             }
         }
 
@@ -91,7 +92,7 @@ identifier!(
 impl CredentialId {
     /// A fresh id, ordered by time.
     pub fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(make("cred_", now, entropy))
+        Self(make("cred_", now, entropy).into())
     }
 
     /// Whether it has the form of those that are made. Any name can be asked for; one of another form
@@ -105,14 +106,14 @@ impl CredentialId {
 impl IssuerId {
     /// A fresh id, ordered by time.
     pub fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(make("iss_", now, entropy))
+        Self(make("iss_", now, entropy).into())
     }
 }
 
 impl RequestId {
     /// A fresh id, ordered by time.
     pub fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(make("req_", now, entropy))
+        Self(make("req_", now, entropy).into())
     }
 }
 

@@ -26,6 +26,8 @@ use crate::{http::Problem, telemetry::metrics};
 const ROOM: usize = 16 * 1024;
 /// Rows in one transaction.
 const BATCH: usize = 256;
+/// How often others are let run before a transaction, at most.
+const ROUNDS: usize = 4;
 
 /// How long an answer waits for its row. After that it goes out all the same: the row stays in line
 /// until it can be written.
@@ -74,6 +76,7 @@ impl Permit {
 async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        gather(&mut batch, &mut waiting).await;
         let (records, (once, done)): (Vec<_>, (Vec<_>, Vec<_>)) = batch.drain(..).unzip();
         let mut pause = Duration::from_millis(50);
         let sums = loop {
@@ -93,6 +96,27 @@ async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<
             let _ = done.send(());
         }
         holds.settled(&settled(&records, &once, &sums)).await;
+    }
+}
+
+/// Takes the rows of those as well that are about to end, for a transaction costs more than a row. Whoever is alone waits
+/// for nobody, and no time is waited: whatever is ready to run runs once, and again as long as that brings rows.
+async fn gather(batch: &mut Vec<Entry>, waiting: &mut mpsc::Receiver<Entry>) {
+    for _ in 0..ROUNDS {
+        let alone = waiting.capacity() == waiting.max_capacity();
+        if alone || batch.len() >= BATCH {
+            return;
+        }
+        tokio::task::yield_now().await;
+        let before = batch.len();
+        while batch.len() < BATCH
+            && let Ok(entry) = waiting.try_recv()
+        {
+            batch.push(entry);
+        }
+        if batch.len() == before {
+            return;
+        }
     }
 }
 

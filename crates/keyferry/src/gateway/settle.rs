@@ -3,7 +3,10 @@
 //! Whoever holds the settlement ends it with an outcome. If it is dropped instead, the client went
 //! away, and that is the outcome.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use keyferry_core::{
     admission::KeyChoice,
@@ -127,7 +130,10 @@ impl Settlement {
             provider = %record.provider, operation = record.operation, credential = record.credential.as_str(),
             status = record.status, outcome = record.outcome.as_str(), latency_ms = record.latency_ms,
             overhead_us = record.overhead_us);
-        Some(permit.write(record.clone(), once))
+        // It is written once, so its texts go along; its names are shared.
+        let (caller, model) = (mem::take(&mut self.record.caller), self.record.model.take());
+        let record = UsageRecord { caller, model, ..self.record.clone() };
+        Some(permit.write(record, once))
     }
 }
 

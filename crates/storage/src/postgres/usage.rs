@@ -26,12 +26,7 @@ impl PostgresStore {
         let mut tx = self.begin().await?;
         let written = insert(&mut tx, records).await?;
         last_used(&mut tx, records).await?;
-        let mut paid = Paid::default();
-        records
-            .iter()
-            .filter(|record| written.contains(record.request_id.as_str()))
-            .for_each(|one| paid.add(one));
-        let sums = budget::add(&mut tx, paid).await?;
+        let sums = budget::add(&mut tx, Paid::of(records, written)).await?;
         tx.commit().await.map_err(away)?;
         Ok(sums)
     }
@@ -141,6 +136,9 @@ async fn last_used(tx: &mut Transaction<'_, Postgres>, records: &[UsageRecord]) 
             let at = used.entry(id.as_str()).or_insert(record.at);
             *at = record.at.max(*at);
         }
+    }
+    if used.is_empty() {
+        return Ok(());
     }
     let ids: Vec<_> = used.keys().copied().collect();
     let times: Vec<_> = used.values().map(|at| at.millis()).collect();

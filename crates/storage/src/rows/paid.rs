@@ -1,6 +1,6 @@
 //! What the platform pays, added up over the rows that are written together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use keyferry_core::{
     budget::{Span, Spent},
@@ -17,8 +17,14 @@ use crate::errors::away;
 pub(crate) struct Paid(BTreeMap<(TenantId, Span), u64>);
 
 impl Paid {
-    /// Adds what a row costs that was written just now.
-    pub(crate) fn add(&mut self, record: &UsageRecord) {
+    /// What the rows cost that are new: a request is paid for once, however often its row is handed in.
+    pub(crate) fn of(records: &[UsageRecord], mut new: HashSet<String>) -> Self {
+        let mut paid = Self::default();
+        records.iter().filter(|record| new.remove(record.request_id.as_str())).for_each(|one| paid.add(one));
+        paid
+    }
+
+    fn add(&mut self, record: &UsageRecord) {
         if record.cost_micro_usd == 0 {
             return;
         }

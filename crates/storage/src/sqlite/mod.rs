@@ -14,6 +14,8 @@ mod setting;
 mod tenant;
 mod token;
 mod usage;
+mod usage_rows;
+mod whole;
 mod wrapped;
 
 use std::{
@@ -51,6 +53,8 @@ const BUSY: Duration = Duration::from_millis(400);
 /// A store in a SQLite file.
 pub struct SqliteStore {
     writer: SqlitePool,
+    /// The writer's connection between two transactions that are whole.
+    kept: whole::Kept,
     readers: SqlitePool,
     /// For lists and sums over many rows: however long they take, admission has its own.
     reports: SqlitePool,
@@ -85,6 +89,7 @@ impl SqliteStore {
             reports: pool(2).await.map_err(away)?,
             pings: pool(1).await.map_err(away)?,
             writer,
+            kept: whole::Kept::default(),
             chain: OnceLock::new(),
             to_shred: AtomicBool::new(true),
             file: path.to_owned(),
@@ -103,6 +108,7 @@ impl SqliteStore {
             self.to_shred.store(true, Ordering::SeqCst);
         }
         if self.to_shred.load(Ordering::SeqCst) {
+            let _wanted = self.kept.wanted();
             let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await;
             let blocked = row.and_then(|row| row.try_get::<i64, _>(0)).unwrap_or(1);
             self.to_shred.store(blocked != 0, Ordering::SeqCst);
@@ -134,6 +140,7 @@ impl SqliteStore {
         self.readers.close().await;
         self.reports.close().await;
         self.pings.close().await;
+        let _wanted = self.kept.wanted();
         // Nobody reads any more, so the write-ahead log can go into the database whole.
         self.shred(true).await;
         self.writer.close().await;
@@ -145,15 +152,21 @@ impl SqliteStore {
     }
 
     async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        let _wanted = self.kept.wanted();
         self.write_with(&self.writer).await
     }
 
     async fn write_with(&self, pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        // SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
-        if identity(&self.file) != self.identity {
-            return Err(StoreError::Away("the database file was removed or replaced".to_owned()));
-        }
+        self.in_place()?;
         pool.begin_with("BEGIN IMMEDIATE").await.map_err(away)
+    }
+
+    /// SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
+    fn in_place(&self) -> Result<(), StoreError> {
+        if identity(&self.file) == self.identity {
+            return Ok(());
+        }
+        Err(StoreError::Away("the database file was removed or replaced".to_owned()))
     }
 
     /// Ends a change: its audit row, then the commit.
@@ -226,7 +239,18 @@ pub(crate) async fn status(path: &Path) -> Result<Vec<Step>, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use keyferry_core::{port::store::Store, time::Timestamp};
+    use std::{
+        ops::Range,
+        sync::Arc,
+        task::{Context, Waker},
+    };
+
+    use keyferry_core::{
+        port::store::Store,
+        record::{Accounting, KeyMode, Outcome, UsageRecord},
+        time::Timestamp,
+        usage::{TokenUsage, UsageSource},
+    };
     use keyferry_envelope::{ServiceSecret, SystemEntropy};
 
     use super::*;
@@ -267,5 +291,90 @@ mod tests {
         assert!(matches!(full, Err(StoreError::Away(_))), "{full:?}");
         store.append_audit(draft("x".repeat(100_000))).await.expect("the next write has room");
         assert_eq!(store.audit_after(0, 10).await.expect("read").len(), 1);
+    }
+
+    fn rows(ids: Range<u32>) -> Vec<UsageRecord> {
+        let row = |id| UsageRecord {
+            request_id: format!("req_{id}").parse().expect("valid"),
+            at: Timestamp::from_secs(0),
+            tenant: "acme".parse().expect("valid"),
+            caller: "caller".to_owned(),
+            provider: "openai".parse().expect("valid"),
+            model: None,
+            operation: "chat_completions",
+            credential: KeyMode::Carried,
+            credential_id: None,
+            accounting: Accounting::ByokNoBudget,
+            status: 200,
+            outcome: Outcome::Ok,
+            usage: TokenUsage::default(),
+            usage_source: UsageSource::None,
+            cost_micro_usd: 0,
+            latency_ms: 0,
+            overhead_us: 0,
+        };
+        ids.map(row).collect()
+    }
+
+    async fn count(store: &SqliteStore) -> u64 {
+        let tenant = "acme".parse().expect("valid");
+        store.usage(&tenant, None, None, &[]).await.expect("summed")[0].sum.requests
+    }
+
+    #[tokio::test]
+    async fn rows_that_had_no_room_on_the_disk_are_written_when_there_is_some() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
+        sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.expect("set");
+        let many = rows(0..1000);
+        let full = store.record_usage(&many).await;
+        assert!(matches!(full, Err(StoreError::Away(_))), "{full:?}");
+        store.record_usage(&many).await.expect("the next write has room");
+        assert_eq!(count(&store).await, 1000);
+    }
+
+    #[tokio::test]
+    async fn rows_that_were_given_up_half_way_hold_up_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
+        store.record_usage(&rows(0..1)).await.expect("recorded");
+        let many = rows(1..65);
+        for polls in 1..20 {
+            let mut some = store.record_usage(&many);
+            for _ in 0..polls {
+                if some.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    break;
+                }
+            }
+        }
+        store.init_setting("name", b"value").await.expect("it has its turn");
+        store.record_usage(&many).await.expect("recorded");
+        assert_eq!(count(&store).await, 65, "each once");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn others_write_between_rows_without_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
+        let store = Arc::new(store);
+        let ended = Arc::new(AtomicBool::new(false));
+        let writing = tokio::spawn({
+            let (store, ended) = (Arc::clone(&store), Arc::clone(&ended));
+            async move {
+                let mut next = 0;
+                while !ended.load(Ordering::SeqCst) {
+                    store.record_usage(&rows(next..next + 64)).await.expect("recorded");
+                    next += 64;
+                }
+                u64::from(next)
+            }
+        });
+        for number in 0..200_u8 {
+            store.init_setting(&format!("name {number}"), &[number]).await.expect("it has its turn");
+        }
+        ended.store(true, Ordering::SeqCst);
+        assert_eq!(writing.await.expect("written"), count(&store).await);
+        store.init_setting("last", b"value").await.expect("what is kept is given back");
+        store.close().await;
     }
 }

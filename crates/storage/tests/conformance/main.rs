@@ -58,7 +58,8 @@ macro_rules! against_stores {
                 tokens::a_token_lives_from_issue_to_revocation,
                 issuers::an_issuer_comes_and_goes,
                 usage::rows_are_summed_and_listed,
-            usage::what_the_platform_paid_is_summed_once,
+                usage::what_the_platform_paid_is_summed_once,
+                usage::every_row_is_written_however_many_come_together,
                 audit::every_change_is_in_the_chain,
                 outbox::a_change_to_a_tenants_things_orders_its_epoch_to_move,
             );

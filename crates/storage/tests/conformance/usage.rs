@@ -102,3 +102,30 @@ pub(crate) async fn what_the_platform_paid_is_summed_once(store: &dyn Store) {
     let total = store.usage(&tenant, None, None, &[]).await.expect("summed").remove(0).sum;
     assert_eq!((total.requests, total.cost_micro_usd), (4, 48));
 }
+
+pub(crate) async fn every_row_is_written_however_many_come_together(store: &dyn Store) {
+    let tenant = with_tenant(store).await;
+    let mut written = 0;
+    for (turn, many) in [1, 2, 3, 63, 64, 65, 130].into_iter().enumerate() {
+        for cost_micro_usd in [0, 1] {
+            let row = |number: u64| UsageRecord {
+                // The platform pays for every other row.
+                cost_micro_usd: cost_micro_usd * (number % 2),
+                ..record(&format!("req_{turn}_{cost_micro_usd}_{number}"), "openai", 0, Outcome::Ok)
+            };
+            let records: Vec<_> = (0..many).map(row).collect();
+            // Some of them are there already.
+            store.record_usage(&records[..records.len() / 2]).await.expect("recorded");
+            store.record_usage(&records).await.expect("recorded");
+            written += many;
+        }
+    }
+    let total = store.usage(&tenant, None, None, &[]).await.expect("summed").remove(0).sum;
+    assert_eq!(total.requests, written);
+    let paid = store.spent(&tenant, Span::TOTAL).await.expect("answers").micro_usd;
+    assert_eq!((total.cost_micro_usd, paid), (162, 162), "what rows cost, and their sum");
+    let rows = store.usage_rows(&tenant, None, None, &page(200)).await.expect("listed").data;
+    let last: Vec<_> = (0..130).rev().map(|number| format!("req_6_1_{number}")).collect();
+    let listed: Vec<_> = rows.iter().map(|row| row.request_id.to_string()).take(65).collect();
+    assert_eq!(listed, last[..65], "in the order in which they came");
+}
