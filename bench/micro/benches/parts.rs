@@ -38,8 +38,8 @@ fn key() -> ApiKey {
 fn stored() -> (Opener, TenantKek, Sealed) {
     let (sealer, opener, _) = capabilities();
     let kek = TenantKek::generate(KekId::new("kek_1"), &SystemEntropy);
-    let sealed = sealer.seal(&kek, &CONTEXT, &key(), &SystemEntropy).expect("sealed");
-    (opener, kek, sealed)
+    let stored = sealer.seal(&kek, &CONTEXT, &key(), &SystemEntropy).expect("sealed");
+    (opener, kek, stored)
 }
 
 #[divan::bench]
