@@ -19,7 +19,7 @@ use keyferry_envelope::SecretBytes;
 use super::{AdminState, problem::Failure};
 use crate::{
     gateway::AwaitedBody,
-    http::{ClientAddr, Handed, Problem, Repeated, SecretHeaders, copy},
+    http::{Allowance, ClientAddr, Handed, Problem, Repeated, SecretHeaders, copy},
 };
 
 /// Who asks.
@@ -200,11 +200,14 @@ impl Context {
     /// The limit on key tests from one address.
     pub(super) async fn draw_key_test(&self) -> Result<(), Failure> {
         let name = format!("key_test/{}", self.source);
-        let wait = self.state.counters.draw(&name, self.state.policy.rates.key_test, self.now).await?;
+        let rate = self.state.policy.rates.key_test;
+        let wait = self.state.counters.draw(&name, rate, self.now).await?;
         let Some(wait) = wait else { return Ok(()) };
         let mut failure =
             Failure::new(Code::RateLimited, "Too many key tests from this address. Wait, then try again.");
-        failure.0.retry_after = Some(wait.div_ceil(1000).max(1));
+        let seconds = wait.div_ceil(1000).max(1);
+        failure.0.retry_after = Some(seconds);
+        failure.0.limit = Allowance::used_up("key_test", rate, seconds);
         Err(failure)
     }
 }

@@ -18,7 +18,7 @@ use super::{
     candidates::{Candidate, Candidates},
     entitled::Entitlements,
     jwt,
-    limits::Limits,
+    limits::{Left, Limits},
     payment::{Paid, Quote, Spare},
     views::{View, away},
 };
@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 4;
 pub(super) struct Admitted {
     pub(super) admission: Admission,
     pub(super) caller: Caller,
-    pub(super) limits: Limits,
+    pub(super) left: Left,
     /// What it is settled at, and the money held for it, if the platform pays.
     pub(super) paid: Option<Paid>,
     /// What the platform could do if the tenant's own key fails.
@@ -87,6 +87,7 @@ impl Gateway {
                 brings: candidate.brings,
                 platform,
             };
+            let limits = Limits::of(&policy, &caller, &view.tenant.tenant, now);
             let pending = decide_on_view(&policy, &view.tenant, &caller, asked, now);
             let payment = Payment {
                 request: passage.id,
@@ -110,8 +111,8 @@ impl Gateway {
                     let ceiling = payment.ceiling;
                     let spare = Spare::of(&view.tenant.tenant, ceiling, platform, price, once, now);
                     let spare = spare.filter(|_| !is_paid);
-                    let limits = Limits::of(&policy, &caller, &view.tenant.tenant, admission.room, now);
-                    return Ok((Admitted { admission, caller, limits, paid, spare }, candidate));
+                    let left = Left { limits, room: admission.room };
+                    return Ok((Admitted { admission, caller, left, paid, spare }, candidate));
                 }
                 Conclusion::SpentUnknown => {
                     let span = span.unwrap_or(Span::TOTAL);
@@ -121,6 +122,7 @@ impl Gateway {
                 Conclusion::Denied(denial) => {
                     let mut problem = Problem::new(denial.code(), candidates.tell(&denial));
                     problem.retry_after = denial.retry_after(now);
+                    problem.limit = limits.refused(&denial);
                     return Err(problem);
                 }
             }

@@ -55,7 +55,7 @@ pub(super) fn receipt(settlement: &Settlement) -> HeaderMap {
     if let Ok(value) = HeaderValue::from_str(&timing) {
         headers.insert("server-timing", value);
     }
-    settlement.limits.put(&mut headers);
+    settlement.left.put(&mut headers);
     headers
 }
 

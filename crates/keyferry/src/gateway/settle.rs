@@ -18,7 +18,7 @@ use super::{
     Passage,
     admit::Admitted,
     body::ReadBody,
-    limits::Limits,
+    limits::Left,
     payment::Paid,
     record::{Permit, Written},
 };
@@ -33,7 +33,7 @@ pub(super) struct Settlement {
     request_bytes: usize,
     pub(super) overhead: Duration,
     /// What the request left of its limits.
-    pub(super) limits: Limits,
+    pub(super) left: Left,
 }
 
 impl Settlement {
@@ -75,7 +75,7 @@ impl Settlement {
             admitted: Instant::now(),
             request_bytes: body.whole().map_or(0, <[u8]>::len),
             overhead,
-            limits: admitted.limits,
+            left: admitted.left,
         }
     }
 

@@ -1,5 +1,6 @@
 //! HTTP: listeners, the guard in front of everything, and the one route table.
 
+mod allowance;
 mod body;
 mod clean;
 mod client_body;
@@ -13,6 +14,7 @@ mod rinsed;
 mod route;
 mod secrets;
 
+pub use allowance::{Allowance, policy_of};
 pub use body::AnswerBody;
 pub use clean::Clean;
 pub use client_body::ClientBody;

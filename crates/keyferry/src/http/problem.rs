@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use keyferry_core::{code::Code, dialect::Dialect, port::root::RootError};
 use serde_json::{Value, json};
 
-use super::body::AnswerBody;
+use super::{allowance::Allowance, body::AnswerBody};
 use crate::custody::{SealRefused, SealingError};
 
 /// In whose form an error is told.
@@ -41,6 +41,8 @@ pub struct Problem {
     pub message: String,
     /// When to try again, in seconds.
     pub retry_after: Option<u64>,
+    /// The limit that refused, if one did.
+    pub limit: Option<Box<Allowance>>,
     /// Where the status is not the code's own.
     pub status: Option<u16>,
 }
@@ -49,7 +51,7 @@ impl Problem {
     /// A failure with its code.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let retry_after = matches!(code, Code::ServiceUnavailable).then_some(1);
-        Self { code, message: message.into(), retry_after, status: None }
+        Self { code, message: message.into(), retry_after, limit: None, status: None }
     }
 
     /// A root did not do what was asked of it.
@@ -147,6 +149,9 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(limit) = &self.limit {
+            limit.put(headers);
         }
         if !self.is_worth_a_retry() {
             // Read by the OpenAI and Anthropic SDKs, which would otherwise try 409 and 429 again.

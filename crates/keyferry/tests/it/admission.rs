@@ -132,6 +132,8 @@ async fn refused_requests_do_not_count_and_a_higher_quota_opens_again() {
     let wait: i64 = refused.header("retry-after").parse().expect("seconds");
     assert!((1..=86_400).contains(&wait));
     assert_eq!(refused.header("x-should-retry"), "false");
+    assert_eq!(refused.header("ratelimit-policy"), "\"day\";q=2;w=86400");
+    assert_eq!(refused.header("ratelimit"), format!("\"day\";r=0;t={wait}"));
     assert_eq!(used().await, 2);
     gateway.operator("PATCH", &path, &json!({"daily_quota": 3})).await.expect(200);
     gateway.chat(&tenant.caller_token).await.expect(200);
@@ -169,6 +171,8 @@ async fn a_callers_rate_is_its_own() {
     let refused = gateway.chat(&slow).await.refused(429, "RATE_LIMITED");
     let wait: u64 = refused.header("retry-after").parse().expect("seconds");
     assert!((1700..=1800).contains(&wait), "{wait}");
+    assert_eq!(refused.header("ratelimit-policy"), "\"caller\";q=4;w=7200");
+    assert_eq!(refused.header("ratelimit"), format!("\"caller\";r=0;t={wait}"));
     gateway.chat(&tenant.caller_token).await.expect(200);
     assert_eq!(provider.count(), 5);
     // What was refused for its rate did not count towards the quota.
@@ -413,5 +417,32 @@ async fn what_is_left_of_each_limit_is_told() {
         let told = reply.header("ratelimit").to_owned();
         assert!(told.starts_with(&format!("\"caller\";r={left};t={}", (10 - left) * 720)), "{told}");
         assert!(told.contains(&format!("\"day\";r={}", 40 + left)), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn of_the_limit_that_refused_is_told_when_there_is_more() {
+    let provider = Provider::right().await;
+    for (rates, name) in [
+        ("tenant: 2/h, tenant_provider: 1000/h", "tenant"),
+        ("tenant: unlimited, tenant_provider: 2/h", "provider"),
+    ] {
+        let rates = format!("rate_limits: {{caller: 1000/h, {rates}}}");
+        let gateway = Gateway::start(Options::to(&provider).yaml(&rates)).await;
+        let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+        for _ in 0..4 {
+            gateway.chat(&tenant.caller_token).await.expect(200);
+        }
+        let refused = gateway.chat(&tenant.caller_token).await.refused(429, "RATE_LIMITED");
+        assert_eq!(refused.header("ratelimit-policy"), format!("\"{name}\";q=4;w=7200"));
+        let wait = refused.header("retry-after");
+        assert_eq!(refused.header("ratelimit"), format!("\"{name}\";r=0;t={wait}"));
+        let missing = gateway.post(&tenant.caller_token, CHAT, &[], &json!([])).await;
+        let missing = missing.refused(400, "invalid_request");
+        assert_eq!(
+            (missing.header("ratelimit"), missing.header("ratelimit-policy")),
+            ("", ""),
+            "no limit refused it"
+        );
     }
 }

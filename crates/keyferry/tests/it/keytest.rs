@@ -158,6 +158,8 @@ async fn tests_from_one_address_are_limited_and_storing_is_not() {
         let reply = reply.refused(429, "RATE_LIMITED");
         let wait: u64 = reply.header("retry-after").parse().expect("seconds");
         assert!((1..=1200).contains(&wait), "{wait}");
+        assert_eq!(reply.header("ratelimit-policy"), "\"key_test\";q=6;w=7200");
+        assert_eq!(reply.header("ratelimit"), format!("\"key_test\";r=0;t={wait}"));
     }
     assert_eq!(provider.count(), 6);
     gateway.store(&tenant.id, "anthropic", &a_key("key-")).await;

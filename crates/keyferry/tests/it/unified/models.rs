@@ -79,7 +79,9 @@ async fn listing_needs_a_token_and_the_gate_and_has_a_rate() {
         scene.get(&someone, "/v1/models", &[]).await.expect(200);
     }
     let refused = scene.get(&someone, "/v1/models", &[]).await.refused(429, "RATE_LIMITED");
-    assert!(!refused.header("retry-after").is_empty());
+    let wait = refused.header("retry-after");
+    assert_eq!(refused.header("ratelimit-policy"), "\"models\";q=4;w=120");
+    assert_eq!(refused.header("ratelimit"), format!("\"models\";r=0;t={wait}"));
     let path = format!("/tenants/{}", someone.id);
     scene.gateway.operator("PATCH", &path, &json!({"byok_enabled": false})).await.expect(200);
     scene.get(&someone, "/v1/models", &[]).await.refused(404, "BYOK_DISABLED");
