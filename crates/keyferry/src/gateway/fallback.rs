@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Gateway, Passage,
+    circuits::UnderWay,
     payment::{Paid, Spare},
     settle::Settlement,
     slots::PlacedKey,
@@ -35,8 +36,8 @@ pub(super) struct Tries {
 pub(super) enum Next {
     /// The same key again.
     Again,
-    /// The platform's.
-    Platform(PlacedKey),
+    /// The platform's, after this failure.
+    Platform(PlacedKey, Failure),
 }
 
 impl Tries {
@@ -67,26 +68,29 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 impl Gateway {
-    /// What to try after a failure; `None` if the provider's answer is the answer.
-    pub(super) async fn next_try(
-        &self,
-        passage: &Passage<'_>,
+    /// What to try after a failure, and the leave to call the provider for it; `None` if the provider's answer is the
+    /// answer.
+    pub(super) async fn next_try<'a>(
+        &'a self,
+        passage: &Passage<'a>,
         settlement: &mut Settlement,
         tries: &mut Tries,
         failure: Option<Failure>,
         headers: &HeaderMap,
-    ) -> Option<Next> {
+    ) -> Option<(Next, UnderWay<'a>)> {
         let failure = failure?;
         tries.spare.as_ref().filter(|spare| spare.failures.allows(failure))?;
         if failure == Failure::RateLimited && tries.wait(headers).await {
-            return Some(Next::Again);
+            return Some((Next::Again, self.circuits.ask(passage.provider).ok()?));
         }
         let spare = tries.spare.take()?;
         let key = self.payments.key(&passage.provider.id)?;
+        // Before the money: what is kept back here costs none, and is no fallback.
+        let under_way = self.circuits.ask(passage.provider).ok()?;
         let paid = self.set_aside(passage, settlement, &spare).await?;
         settlement.paid_by_platform(paid);
-        tell(passage, settlement, failure);
-        Some(Next::Platform(PlacedKey { slot: passage.provider.auth_slot(), key: key.clone() }))
+        let key = PlacedKey { slot: passage.provider.auth_slot(), key: key.clone() };
+        Some((Next::Platform(key, failure), under_way))
     }
 
     /// Sets the money aside. Where there is none, or nobody knows, or the same request was paid already, the provider's
@@ -120,7 +124,7 @@ impl Gateway {
     }
 }
 
-/// Says that the platform's key serves, and why.
+/// Says that the platform's key serves, and why: when the provider is called with it.
 pub(super) fn tell(passage: &Passage<'_>, settlement: &Settlement, failure: Failure) {
     let record = settlement.record();
     metrics::fallback(passage.provider.id.as_str(), failure.as_str());

@@ -13,14 +13,15 @@ use keyferry_core::{
     code::Code,
     fallback::Failure,
     meter::Meter,
-    record::{Accounting, Outcome},
+    record::{Accounting, KeyMode, Outcome},
 };
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Gateway, Passage, asked_usage,
     body::ReadBody,
-    fallback::{Next, Tries},
+    circuits::UnderWay,
+    fallback::{self, Next, Tries},
     heads::{acceptable, content_type, headers_down, headers_up, receipt},
     path::Target,
     payment::Spare,
@@ -72,11 +73,23 @@ impl Gateway {
             deadline,
             key: Some((key.slot, Arc::clone(&key.key))),
         };
+        let no_key = settlement.record().credential == KeyMode::Platform;
+        let mut falls_back = no_key.then_some(Failure::Missing);
+        let mut leave = self.circuits.ask(passage.provider);
         loop {
             let again = if tries.may_go_on() { call.again() } else { None };
             let is_paid = settlement.record().accounting == Accounting::PlatformBudget;
             let hides_usage = asks && is_paid && asked_usage::ask(&mut call.body);
-            let failed = match self.exchange(&passage, call).await {
+            let exchanged = match leave {
+                Ok(under_way) => {
+                    if let Some(failure) = falls_back.take() {
+                        fallback::tell(&passage, &settlement, failure);
+                    }
+                    self.exchange(&passage, call, under_way).await
+                }
+                Err(problem) => Err(Failed::Broken(problem)),
+            };
+            let failed = match exchanged {
                 Ok(Answered::Good(head, body)) => {
                     let receipt = receipt(&settlement);
                     let mut answer =
@@ -100,7 +113,7 @@ impl Gateway {
                 }
                 None => None,
             };
-            let Some((again, next)) = next else {
+            let Some((again, (next, under_way))) = next else {
                 let receipt = receipt(&settlement);
                 let mut answer = match failed {
                     Failed::Answered(error) => pass_error(*error, &key.key, settlement).await,
@@ -111,17 +124,23 @@ impl Gateway {
                 answer.headers_mut().extend(receipt);
                 return answer;
             };
-            if let Next::Platform(platform) = next {
+            if let Next::Platform(platform, failure) = next {
                 key = platform;
+                falls_back = Some(failure);
             }
+            leave = Ok(under_way);
             call = Call { key: Some((key.slot, Arc::clone(&key.key))), ..again };
         }
     }
 
     /// One call, up to where its answer can be judged.
-    async fn exchange(self: &Arc<Self>, passage: &Passage<'_>, call: Call) -> Result<Answered, Failed> {
+    async fn exchange(
+        self: &Arc<Self>,
+        passage: &Passage<'_>,
+        call: Call,
+        under_way: UnderWay<'_>,
+    ) -> Result<Answered, Failed> {
         let deadline = call.deadline;
-        let under_way = self.circuits.ask(passage.provider).map_err(Failed::Broken)?;
         let answer = match self.upstream.send(call).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -307,7 +326,7 @@ enum Failed {
     Answered(Box<ProviderError>),
     /// It was not reached: nothing of the request has left.
     Unreached(Problem),
-    /// Anything else. It may have worked on the request.
+    /// Anything else: it may have worked on the request, or its circuit kept it back.
     Broken(Problem),
 }
 

@@ -60,7 +60,6 @@ use keyferry_core::{
     clock::Clock,
     code::Code,
     dialect::Dialect,
-    fallback::Failure,
     id::RequestId,
     model::Catalogue,
     port::{counter::Counters, store::Store},
@@ -286,9 +285,6 @@ impl Gateway {
         let mut admitted = admitted;
         let (choice, spare) = (admitted.admission.key.clone(), admitted.spare.take());
         let mut settlement = Settlement::new(&passage, admitted, model, &body, self.clock.now(), permit);
-        if matches!(choice, KeyChoice::Platform) {
-            fallback::tell(&passage, &settlement, Failure::Missing);
-        }
         let key = match self.unseal(&passage, presented, &choice).await {
             Ok(key) => key,
             Err(problem) => {

@@ -48,6 +48,17 @@ impl Stage {
     }
 }
 
+/// How often the log and the metric say that the platform's key served after a failure.
+async fn told(gateway: &Gateway, failure: &str) -> (usize, u64) {
+    let reason = format!("\"reason\":\"{failure}\"");
+    let is_one = |line: &&str| line.contains("byok_fallback_server_key") && line.contains(&reason);
+    let logged = gateway.log().lines().filter(is_one).count();
+    let name = format!("byok_fallback_to_server_key_total{{provider=\"openai\",reason=\"{failure}\"}} ");
+    let metrics = metrics_of(gateway).await;
+    let counted = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    (logged, counted.map_or(0, |count| count.parse().expect("a number")))
+}
+
 fn with(seen: &Seen, key: &str) -> bool {
     seen.header("authorization") == format!("Bearer {key}")
 }
@@ -219,4 +230,53 @@ async fn a_provider_that_does_not_answer_is_left_alone_for_a_moment() {
     assert!(
         metrics_of(&stage.gateway).await.contains("keyferry_provider_circuit_state{provider=\"openai\"} 0")
     );
+}
+
+fn no_room(_: &Seen) -> Answer {
+    Answer::json(503, &json!({"error": {"message": "no room"}}))
+}
+
+/// It was admitted, and so it counts where admission counts; it costs nothing.
+#[tokio::test]
+async fn what_a_circuit_keeps_back_is_no_fallback() {
+    let provider = Provider::start(no_room).await;
+    let stage = stage(&provider, json!({"missing": true}), 1_000_000).await;
+    let tenant = json!({"id": "keyless", "byok_enabled": true, "fallback": {"missing": true}, "budget_micro_usd": 1_000_000});
+    stage.gateway.operator("POST", "/tenants", &tenant).await.expect(201);
+    let token = stage.gateway.token("keyless", &json!({"role": "caller"})).await;
+    let stage = Stage { token, ..stage };
+    for _ in 0..5 {
+        let reply = stage.ask().await;
+        assert_eq!((reply.status(), reply.header("x-keyferry-credential")), (503, "platform"));
+    }
+    assert_eq!(told(&stage.gateway, "missing").await, (5, 5));
+    let kept_back = stage.ask().await.refused(503, "BYOK_SERVICE_UNAVAILABLE");
+    assert_eq!(
+        kept_back.header("x-keyferry-credential"),
+        "platform",
+        "the receipt says which key would have served"
+    );
+    assert_eq!(provider.count(), 5);
+    assert_eq!(told(&stage.gateway, "missing").await, (5, 5), "nothing was sent");
+    let row = stage.gateway.usage_row("keyless", 6).await;
+    assert_eq!((&row["status"], &row["cost_micro_usd"]), (&json!(503), &json!(0)));
+    let budget =
+        stage.gateway.operator("GET", "/tenants/keyless/budget", &Value::Null).await.expect(200).json();
+    assert_eq!((&budget["spent_micro_usd"], &budget["held_micro_usd"]), (&json!(0), &json!(0)));
+    assert_eq!(budget["quota"]["used"], 6);
+}
+
+#[tokio::test]
+async fn where_the_circuit_opens_before_the_platforms_try_the_providers_answer_stands() {
+    let provider = Provider::start(no_room).await;
+    let stage = stage(&provider, json!({"server_error": true}), 1_000_000).await;
+    for _ in 0..2 {
+        assert_eq!(stage.ask().await.header("x-keyferry-credential"), "platform");
+    }
+    assert_eq!((provider.count(), told(&stage.gateway, "server_error").await), (4, (2, 2)));
+    let fifth = stage.ask().await;
+    assert_eq!((fifth.status(), fifth.header("x-keyferry-credential")), (503, "held"));
+    assert!(fifth.text().contains("no room"), "{}", fifth.text());
+    assert_eq!((provider.count(), told(&stage.gateway, "server_error").await), (5, (2, 2)));
+    assert_eq!(stage.budget().await, (0, 0));
 }
