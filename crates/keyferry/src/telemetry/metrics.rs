@@ -33,6 +33,9 @@ const FALLBACK: &str = "byok_fallback_to_server_key_total";
 const SECRETMEM: &str = "keyferry_secretmem";
 const SECRETMEM_OVERFLOWED: &str = "keyferry_secretmem_overflowed_total";
 
+/// How often histograms are taken in.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 const SHORT: [f64; 8] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
 const LONG: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
 
@@ -45,6 +48,17 @@ pub fn start() -> Result<PrometheusHandle, BuildError> {
     describe();
     super::series::start();
     Ok(handle)
+}
+
+/// Takes in what histograms were told, for ever. Until then each value is kept by itself, so that without anybody who asks
+/// for the metrics they would grow with every request.
+pub async fn keep_up(handle: PrometheusHandle) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 fn describe() {
