@@ -1,7 +1,7 @@
 //! Names of things. A name is checked when it is made, so that whoever holds one need not ask again. It is shared, not
 //! copied: a request hands its names on many times.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use keyferry_envelope::Entropy;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -32,12 +32,23 @@ macro_rules! identifier {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// The same text, to be shared.
+            pub fn shared(&self) -> Arc<str> {
+                Arc::clone(&self.0)
+            }
         }
 
         impl FromStr for $name {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 if is_name(text) { Ok(Self(text.into())) } else { Err(InvalidId) }
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 
@@ -122,22 +133,48 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters of a made id behind its prefix.
 const LENGTH: usize = 26;
 
+/// The longest prefix of a made id.
+const LONGEST_PREFIX: usize = 8;
+
+/// A made id, not on the heap yet.
+pub(crate) struct Made {
+    text: [u8; LONGEST_PREFIX + LENGTH],
+    length: usize,
+}
+
+impl Made {
+    fn as_str(&self) -> &str {
+        let text = std::str::from_utf8(&self.text[..self.length]);
+        text.unwrap_or_else(|_| unreachable!("prefixes and the alphabet are ASCII"))
+    }
+}
+
+impl From<Made> for Arc<str> {
+    fn from(made: Made) -> Self {
+        made.as_str().into()
+    }
+}
+
+impl From<Made> for String {
+    fn from(made: Made) -> Self {
+        made.as_str().to_owned()
+    }
+}
+
 /// Crockford's base 32 of 48 bits of milliseconds and 80 random bits: 26 characters that sort by
 /// time (the ULID layout).
-pub(crate) fn make(prefix: &str, now: Timestamp, entropy: &dyn Entropy) -> String {
+pub(crate) fn make(prefix: &str, now: Timestamp, entropy: &dyn Entropy) -> Made {
     let mut bytes = [0u8; 16];
     entropy.fill(&mut bytes[6..]);
     bytes[..6].copy_from_slice(&now.millis().max(0).to_be_bytes()[2..]);
     let mut number = u128::from_be_bytes(bytes);
-    let mut text = [0u8; LENGTH];
-    for slot in text.iter_mut().rev() {
+    let (mut text, length) = ([0u8; LONGEST_PREFIX + LENGTH], prefix.len() + LENGTH);
+    text[..prefix.len()].copy_from_slice(prefix.as_bytes());
+    for slot in text[prefix.len()..length].iter_mut().rev() {
         *slot = ALPHABET[(number & 31) as usize];
         number >>= 5;
     }
-    let mut id = String::with_capacity(prefix.len() + text.len());
-    id.push_str(prefix);
-    id.extend(text.iter().map(|&b| char::from(b)));
-    id
+    Made { text, length }
 }
 
 #[cfg(test)]

@@ -219,10 +219,8 @@ impl<'t> Decoded<'t> {
         while let Some(rest) = self.bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let is_start =
                 at.checked_sub(1).and_then(|i| self.bytes.get(i)).is_none_or(|b| !b.is_ascii_alphanumeric());
-            let prefix = PREFIXES
-                .into_iter()
-                .chain([SHORT_PREFIX])
-                .find(|prefix| is_start && rest.starts_with(prefix));
+            let mut prefixes = PREFIXES.into_iter().chain([SHORT_PREFIX]);
+            let prefix = if is_start { prefixes.find(|prefix| rest.starts_with(prefix)) } else { None };
             at += 1;
             if let Some(prefix) = prefix {
                 let start = at - 1;

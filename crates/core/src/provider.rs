@@ -81,13 +81,11 @@ impl Provider {
     /// OpenAI-like base URLs end in their version, as the SDKs write them, so the version of the
     /// surface is replaced by the path of the base URL.
     pub fn upstream_path(&self, below: &str) -> String {
-        match self.dialect {
-            Dialect::OpenAi => {
-                let rest = below.strip_prefix("/v1").unwrap_or(below);
-                format!("{}{rest}", self.base.path())
-            }
-            Dialect::Anthropic | Dialect::Gemini => format!("{}{below}", self.base.path()),
-        }
+        let rest = match self.dialect {
+            Dialect::OpenAi => below.strip_prefix("/v1").unwrap_or(below),
+            Dialect::Anthropic | Dialect::Gemini => below,
+        };
+        [self.base.path(), rest].concat()
     }
 }
 

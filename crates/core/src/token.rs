@@ -92,8 +92,13 @@ impl TokenHash {
 
     /// The hash of any other secret that is compared whole, such as the operator's token.
     pub fn of(secret: &[u8]) -> Self {
+        scrubbed(|| Self::unscrubbed(secret))
+    }
+
+    /// The same within something that is scrubbed.
+    fn unscrubbed(secret: &[u8]) -> Self {
         let mut hash = [0; 32];
-        scrubbed(|| hash.copy_from_slice(digest::digest(&digest::SHA256, secret).as_ref()));
+        hash.copy_from_slice(digest::digest(&digest::SHA256, secret).as_ref());
         Self(hash)
     }
 
@@ -122,7 +127,7 @@ pub fn mint(entropy: &dyn Entropy) -> MintedToken {
     text.push(b'-');
     let secret = SecretBytes::new(random_text(entropy, SECRET_LEN));
     text.extend_from_slice(secret.expose());
-    text.extend_from_slice(&checksum(&id, secret.expose()));
+    text.extend_from_slice(&scrubbed(|| checksum(&id, secret.expose())));
     let id =
         String::from_utf8_lossy(&id).parse().unwrap_or_else(|_| unreachable!("the alphabet is alphanumeric"));
     MintedToken { id, hash: TokenHash::of(secret.expose()), text: SecretBytes::new(text) }
@@ -152,10 +157,8 @@ pub fn read(text: &[u8]) -> Option<PresentedToken> {
     }
     let (id, secret) = (&rest[..ID_LEN], &rest[ID_LEN + 1..]);
     let (secret, check) = secret.split_at(SECRET_LEN);
-    if checksum(id, secret) != check {
-        return None;
-    }
-    Some(PresentedToken { id: std::str::from_utf8(id).ok()?.parse().ok()?, hash: TokenHash::of(secret) })
+    let hash = scrubbed(|| (checksum(id, secret) == check).then(|| TokenHash::unscrubbed(secret)))?;
+    Some(PresentedToken { id: std::str::from_utf8(id).ok()?.parse().ok()?, hash })
 }
 
 /// Characters of the alphabet, each equally likely: bytes that would favour some are thrown away.
@@ -171,15 +174,13 @@ fn random_text(entropy: &dyn Entropy, len: usize) -> Vec<u8> {
     text
 }
 
-/// Six characters over id and secret. Against typing errors only: it protects nothing.
+/// Six characters over id and secret. Against typing errors only: it protects nothing. Leaves the secret on the stack.
 fn checksum(id: &[u8], secret: &[u8]) -> [u8; CHECK_LEN] {
-    let sum = scrubbed(|| {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"keyferry token checksum");
-        context.update(id);
-        context.update(secret);
-        context.finish()
-    });
+    const LABEL: &[u8; 23] = b"keyferry token checksum";
+    let mut text = [0; LABEL.len() + ID_LEN + SECRET_LEN];
+    let parts = LABEL.iter().chain(id).chain(secret);
+    text.iter_mut().zip(parts).for_each(|(slot, byte)| *slot = *byte);
+    let sum = digest::digest(&digest::SHA256, &text);
     let mut check = [0; CHECK_LEN];
     for (slot, byte) in check.iter_mut().zip(sum.as_ref()) {
         *slot = ALPHABET[usize::from(byte % 62)];

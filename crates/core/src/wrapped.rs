@@ -40,12 +40,12 @@ impl WrappedKey {
 
 /// A fresh name for a tenant's KEK, ordered by time.
 pub fn make_kek_id(now: Timestamp, entropy: &dyn Entropy) -> String {
-    id::make("kek_", now, entropy)
+    id::make("kek_", now, entropy).into()
 }
 
 /// A fresh name for a sealing key, ordered by time.
 pub fn make_sealing_key_id(now: Timestamp, entropy: &dyn Entropy) -> String {
-    id::make("seal_", now, entropy)
+    id::make("seal_", now, entropy).into()
 }
 
 /// How many versions of credentials a tenant's KEK wraps.

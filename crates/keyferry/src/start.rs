@@ -25,6 +25,7 @@ use crate::{
     http::{self, App, BindError, Door, Health},
     lifecycle::Running,
     single::{self, Alone, NotAlone},
+    telemetry::metrics,
     upstream::{TrustError, UpstreamClient, plaintext_hosts},
 };
 
@@ -139,11 +140,13 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     });
     let stalls = tokio::spawn(gateway.watch_stalls());
     let door = Door::default();
+    let metrics_upkeep = tokio::spawn(metrics::keep_up(metrics.clone()));
     let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics, door });
 
     let bound = bind(&config.listeners, &*app.entropy).await?;
     let mut chores = vec![
         stalls,
+        metrics_upkeep,
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
         tokio::spawn(holds.renew()),

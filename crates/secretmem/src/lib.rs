@@ -8,7 +8,7 @@
 //! | `limit` | how much memory the process may lock (`unsafe`) |
 //! | `stack` | [`scrubbed`]: runs an operation and overwrites what it left on the stack |
 //! | `heap` | [`WipingHeap`]: a global allocator that overwrites what is freed (`unsafe`) |
-//! | `wipe` | overwriting that the compiler does not take for useless (`unsafe`) |
+//! | `wipe` | [`wipe()`]: overwriting that the compiler does not take for useless (`unsafe`) |
 //!
 //! This is the only crate of the workspace with `unsafe` code. Each module that has some says why it holds.
 #![deny(missing_docs)]
@@ -26,3 +26,4 @@ pub use locked::LockedBytes;
 pub use pool::{Report, Shares, backend, probe, report, shares};
 pub use region::Backend;
 pub use stack::scrubbed;
+pub use wipe::wipe;

@@ -10,7 +10,7 @@
 use std::arch::asm;
 
 /// Overwrites `bytes` with zeros.
-pub(crate) fn wipe(bytes: &mut [u8]) {
+pub fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     seen(bytes.as_ptr());
 }

@@ -1,5 +1,7 @@
 //! The caller: who sends a request, proven.
 
+use std::sync::Arc;
+
 use crate::{
     id::{IssuerId, TenantId},
     limits::Rate,
@@ -11,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Caller {
     tenant: TenantId,
-    name: String,
+    name: Arc<str>,
     pub(super) grant: Grant,
 }
 
@@ -45,7 +47,7 @@ impl Caller {
     pub fn of_token(token: &Token) -> Self {
         Self {
             tenant: token.tenant.clone(),
-            name: token.id.as_str().to_owned(),
+            name: token.id.shared(),
             grant: Grant::Token { role: token.role, models: token.models.clone(), rate: token.rate },
         }
     }
@@ -53,8 +55,8 @@ impl Caller {
     /// The bearer of a verified JWT.
     pub fn of_jwt(tenant: TenantId, subject: &str, grant: Grant) -> Self {
         let name = match &grant {
-            Grant::Jwt { issuer, .. } => format!("{issuer}:{subject}"),
-            Grant::Token { .. } => subject.to_owned(),
+            Grant::Jwt { issuer, .. } => format!("{issuer}:{subject}").into(),
+            Grant::Token { .. } => subject.into(),
         };
         Self { tenant, name, grant }
     }
@@ -65,7 +67,7 @@ impl Caller {
     }
 
     /// A token id, or issuer and subject.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 

@@ -21,6 +21,7 @@ pub const MAX_BYTES: usize = 2048;
 pub struct BaseUrl {
     host: ProviderHost,
     path: String,
+    origin: String,
 }
 
 /// Why a base URL is refused.
@@ -74,7 +75,8 @@ impl BaseUrl {
             "" => String::new(),
             segments => format!("/{segments}"),
         };
-        Ok(Self { host, path })
+        let origin = format!("https://{host}");
+        Ok(Self { host, path, origin })
     }
 
     /// The name that is resolved, verified and sent as `Host`.
@@ -88,8 +90,8 @@ impl BaseUrl {
     }
 
     /// Scheme and host without a path, like `https://api.openai.com`.
-    pub fn origin(&self) -> String {
-        format!("https://{}", self.host)
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 }
 

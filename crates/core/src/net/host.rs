@@ -10,6 +10,7 @@ mod reserved;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -24,7 +25,7 @@ pub const BUILTIN: [&str; 3] = ["api.openai.com", "api.anthropic.com", "generati
 ///
 /// Resolver, certificate check, `Host` header and allowlist all use this one spelling.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProviderHost(String);
+pub struct ProviderHost(Arc<str>);
 
 /// Why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -101,7 +102,7 @@ impl ProviderHost {
         let labels: Vec<&str> = text.split('.').collect();
         labels.iter().copied().try_for_each(label::check)?;
         check_meaning(text, &labels)?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The name, for the resolver, the certificate check and the `Host` header.
@@ -123,7 +124,7 @@ pub struct HostSet(BTreeSet<ProviderHost>);
 impl HostSet {
     /// The hosts of [`BUILTIN`].
     pub fn builtin() -> Self {
-        BUILTIN.into_iter().map(|name| ProviderHost(name.to_owned())).collect()
+        BUILTIN.into_iter().map(|name| ProviderHost(name.into())).collect()
     }
 
     /// Whether a key may go to this host.

@@ -103,9 +103,14 @@ impl Keyring {
 
     /// Opens a tenant's KEK, or takes the one that is open.
     pub async fn kek(&self, key: &WrappedKey) -> Result<Arc<TenantKek>, RootError> {
-        if let Some(kek) = self.open_kek(key) {
-            return Ok(kek);
+        match self.open_kek(key) {
+            Some(kek) => Ok(kek),
+            // In a box: it takes no room in the many requests that find the key open.
+            None => Box::pin(self.kek_in_turn(key)).await,
         }
+    }
+
+    async fn kek_in_turn(&self, key: &WrappedKey) -> Result<Arc<TenantKek>, RootError> {
         let turn = Arc::clone(lock(&self.opening).entry(key.id.clone()).or_default());
         let opened = self.take_turn(&turn, key).await;
         drop(turn);

@@ -49,7 +49,7 @@ impl Unsealer {
         let context = Context {
             tenant: summary.tenant.as_str(),
             provider: provider.id.as_str(),
-            origin: &provider.base.origin(),
+            origin: provider.base.origin(),
             credential: summary.id.as_str(),
             version: summary.version,
         };

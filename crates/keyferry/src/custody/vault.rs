@@ -54,14 +54,13 @@ impl Vault {
         let InUse { stored, kek } = self.keks.in_use_now(tenant).await?;
         let origin = provider.base.origin();
         let tenant = tenant.as_str();
-        let context =
-            Context { tenant, provider: provider.id.as_str(), origin: &origin, credential, version };
+        let context = Context { tenant, provider: provider.id.as_str(), origin, credential, version };
         Ok(SealedKey {
             sealed: self.sealer.seal(&kek, &context, key, &*self.keks.entropy)?,
             kek: stored,
             last4: key.last4(),
             fingerprint: fingerprint(&self.service.fingerprint_key(tenant), key),
-            origin,
+            origin: origin.to_owned(),
         })
     }
 }

@@ -9,11 +9,10 @@ use keyferry_core::{
     record::Accounting,
     tenant::Fallback,
 };
-use keyferry_envelope::SecretBytes;
 
 use super::{
     Gateway, Passage,
-    authenticate::Authenticated,
+    authenticate::{Authenticated, Shown},
     body::ReadBody,
     candidates::{Candidate, Candidates},
     entitled::Entitlements,
@@ -52,7 +51,7 @@ impl Gateway {
         &self,
         passage: &Passage<'_>,
         candidates: &Candidates<'a>,
-        token: &SecretBytes,
+        token: &Shown,
         body: &ReadBody,
     ) -> Result<(Admitted, Candidate<'a>), Problem> {
         let quote =
@@ -134,7 +133,7 @@ impl Gateway {
     pub(super) async fn refuse_where_it_is_off(&self, caller: &Caller, view: &View) -> Result<(), Problem> {
         let Err(denial) = view.tenant.gate(self.policy.enabled) else { return Ok(()) };
         // It may have been turned on meanwhile.
-        let current = self.views.current(caller.tenant()).await?;
+        let current = Box::pin(self.views.current(caller.tenant())).await?;
         if current.is_some_and(|view| view.tenant.gate(self.policy.enabled).is_ok()) {
             return Ok(());
         }
@@ -143,12 +142,12 @@ impl Gateway {
 
     /// Proves a caller for something that is no request to a provider: no gate, no rate, no quota,
     /// but a token with one use is used up.
-    pub(super) async fn identify(&self, token: &SecretBytes) -> Result<Caller, Problem> {
+    pub(super) async fn identify(&self, token: &Shown) -> Result<Caller, Problem> {
         self.identify_on_view(token).await.map(|proven| proven.caller)
     }
 
     /// The same, with the view of the tenant that it was proven on, which is current.
-    pub(super) async fn identify_on_view(&self, token: &SecretBytes) -> Result<Authenticated, Problem> {
+    pub(super) async fn identify_on_view(&self, token: &Shown) -> Result<Authenticated, Problem> {
         for _ in 0..ATTEMPTS {
             let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
             let plan = Plan {

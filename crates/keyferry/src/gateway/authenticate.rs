@@ -5,7 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keyferry_core::{admission::Caller, clock::Clock, code::Code, port::counter::Counters, token};
+use keyferry_core::{
+    admission::Caller,
+    clock::Clock,
+    code::Code,
+    port::counter::Counters,
+    token::{self, PresentedToken},
+};
 use keyferry_envelope::SecretBytes;
 use tokio::time::timeout;
 
@@ -24,6 +30,31 @@ pub(super) struct Authenticator {
     clock: Arc<dyn Clock>,
     key_sets: KeySets,
     counters: Arc<dyn Counters>,
+}
+
+/// What was presented. It is taken apart once: who sent a request is asked again when it is admitted.
+pub(super) struct Shown {
+    text: SecretBytes,
+    /// `None` where it claims to be no gateway token; then it may be a JWT.
+    token: Option<Result<PresentedToken, Malformed>>,
+}
+
+/// It claims to be a gateway token and is none.
+struct Malformed;
+
+impl Shown {
+    /// Takes it apart.
+    pub(super) fn new(text: SecretBytes) -> Self {
+        let bytes = text.expose();
+        let token = token::looks_like_token(bytes).then(|| token::read(bytes).ok_or(Malformed));
+        Self { text, token }
+    }
+
+    /// As it was presented.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn text(&self) -> &[u8] {
+        self.text.expose()
+    }
 }
 
 /// A caller and the view of its tenant that it was proven on.
@@ -45,17 +76,17 @@ impl Authenticator {
     pub(super) async fn authenticate(
         &self,
         views: &Arc<Views>,
-        presented: &SecretBytes,
+        shown: &Shown,
     ) -> Result<Authenticated, Problem> {
-        let text = presented.expose();
-        if token::looks_like_token(text) {
-            return self.by_token(views, text).await;
+        match &shown.token {
+            Some(Ok(token)) => self.by_token(views, token).await,
+            Some(Err(Malformed)) => Err(unauthorized()),
+            // In a box: it may fetch keys, which takes far more room than looking a token up.
+            None => Box::pin(self.by_jwt(views, shown.text.expose())).await,
         }
-        self.by_jwt(views, text).await
     }
 
-    async fn by_token(&self, views: &Arc<Views>, text: &[u8]) -> Result<Authenticated, Problem> {
-        let read = token::read(text).ok_or_else(unauthorized)?;
+    async fn by_token(&self, views: &Arc<Views>, read: &PresentedToken) -> Result<Authenticated, Problem> {
         let (view, stored) = in_time(views.of_token(&read.id)).await?.ok_or_else(unauthorized)?;
         if !stored.hash.matches(&read.hash) || !stored.token.is_live(self.clock.now()) {
             return Err(unauthorized());

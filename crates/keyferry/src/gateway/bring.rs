@@ -41,13 +41,13 @@ impl Gateway {
                         "Sealed keys are not accepted by this gateway.",
                     ));
                 };
-                let opened = unsealing.open(
+                let opened = Box::pin(unsealing.open(
                     sealed.expose(),
                     SealPurpose::Request,
                     caller.tenant(),
                     &provider.id,
                     caller.name(),
-                );
+                ));
                 let Opened { key, claim: of_key } = opened.await?;
                 claim = Some(of_key);
                 Some((Brought::Sealed, PlacedKey { slot, key: Arc::new(key) }))
@@ -59,7 +59,7 @@ impl Gateway {
     /// Refuses a sealed key that was used up, before anything of the tenant's is used for it.
     pub(super) async fn look(&self, presented: &Presented) -> Result<(), Problem> {
         match (&presented.claim, &self.unsealing) {
-            (Some(claim), Some(unsealing)) => Ok(unsealing.look(claim).await?),
+            (Some(claim), Some(unsealing)) => Ok(Box::pin(unsealing.look(claim)).await?),
             _ => Ok(()),
         }
     }
@@ -67,7 +67,7 @@ impl Gateway {
     /// Counts the use of a sealed key, of a request that was admitted.
     pub(super) async fn claim(&self, presented: &Presented) -> Result<(), Problem> {
         match (&presented.claim, &self.unsealing) {
-            (Some(claim), Some(unsealing)) => Ok(unsealing.claim(claim).await?),
+            (Some(claim), Some(unsealing)) => Ok(Box::pin(unsealing.claim(claim)).await?),
             _ => Ok(()),
         }
     }

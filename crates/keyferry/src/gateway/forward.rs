@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header, request::Parts, response};
+use http::{HeaderMap, HeaderValue, Response, header, response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use keyferry_core::{
@@ -18,12 +18,10 @@ use keyferry_core::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Gateway, Passage, asked_usage,
-    body::ReadBody,
+    Gateway, Outbound, Passage, asked_usage,
     circuits::UnderWay,
     fallback::{self, Next, Tries},
-    heads::{acceptable, content_type, headers_down, headers_up, receipt},
-    path::Target,
+    heads::{Kind, Receipt, acceptable, headers_down, kind},
     payment::Spare,
     pieces::Pieces,
     provider_error::{ProviderError, pass_error},
@@ -44,17 +42,15 @@ const MAX_ERROR: usize = 256 * 1024;
 
 impl Gateway {
     /// Calls the provider and makes the answer; again, where another try is allowed.
-    #[expect(clippy::too_many_arguments, reason = "each is one thing that a request consists of by now")]
     pub(super) async fn forward(
         self: &Arc<Self>,
         passage: Passage<'_>,
-        target: Target<'_>,
-        parts: Parts,
-        body: ReadBody,
+        outbound: Outbound<'_>,
         mut key: PlacedKey,
         mut settlement: Settlement,
         spare: Option<Spare>,
     ) -> Response<AnswerBody> {
+        let Outbound { target, method, headers, body } = outbound;
         let asks =
             body.facts.stream && asked_usage::must_be_asked_for(passage.provider.dialect, passage.operation);
         let (body, _held) = body.into_forward();
@@ -66,9 +62,9 @@ impl Gateway {
                 purpose: Purpose::Provider(passage.provider.id.clone()),
                 tenant: Some(settlement.record().tenant.clone()),
             },
-            method: parts.method,
+            method,
             path: target.upstream,
-            headers: headers_up(&parts.headers),
+            headers,
             body,
             deadline,
             key: Some((key.slot, Arc::clone(&key.key))),
@@ -91,10 +87,10 @@ impl Gateway {
             };
             let failed = match exchanged {
                 Ok(Answered::Good(head, body)) => {
-                    let receipt = receipt(&settlement);
+                    let receipt = Receipt::of(&settlement);
                     let mut answer =
                         self.take_answer(&passage, head, body, settlement, hides_usage, deadline).await;
-                    answer.headers_mut().extend(receipt);
+                    receipt.put(answer.headers_mut());
                     return answer;
                 }
                 Ok(Answered::Error(error)) => Failed::Answered(Box::new(error)),
@@ -108,20 +104,22 @@ impl Gateway {
             };
             let next = match again {
                 Some(again) => {
-                    let next = self.next_try(&passage, &mut settlement, &mut tries, failure, headers).await;
+                    let next = self.next_try(&passage, &mut settlement, &mut tries, failure, headers);
+                    // Seldom, so in a box: it takes no room in requests that need no other try.
+                    let next = Box::pin(next).await;
                     next.map(|next| (again, next))
                 }
                 None => None,
             };
             let Some((again, (next, under_way))) = next else {
-                let receipt = receipt(&settlement);
+                let receipt = Receipt::of(&settlement);
                 let mut answer = match failed {
-                    Failed::Answered(error) => pass_error(*error, &key.key, settlement).await,
+                    Failed::Answered(error) => Box::pin(pass_error(*error, &key.key, settlement)).await,
                     Failed::Unreached(problem) | Failed::Broken(problem) => {
-                        failed_with(&passage, settlement, &problem).await
+                        Box::pin(failed_with(&passage, settlement, &problem)).await
                     }
                 };
-                answer.headers_mut().extend(receipt);
+                receipt.put(answer.headers_mut());
                 return answer;
             };
             if let Next::Platform(platform, failure) = next {
@@ -169,45 +167,52 @@ impl Gateway {
         Ok(Answered::Error(ProviderError { head, bytes: whole(pieces), body, _held: held }))
     }
 
+    /// What is made of a good answer.
+    ///
+    /// One that is JSON is read whole before the first byte of it goes out: so a wrong one can still become an error with
+    /// a status, and its usage is in the store before the client has it.
     async fn take_answer(
-        &self,
-        passage: &Passage<'_>,
-        head: response::Parts,
-        body: UpstreamBody,
-        mut settlement: Settlement,
-        hides_usage: bool,
-        deadline: Instant,
-    ) -> Response<AnswerBody> {
-        settlement.answered(head.status.as_u16());
-        let kind = content_type(&head.headers);
-        if kind == "text/event-stream" {
-            return self.stream(passage, head, body, settlement, hides_usage, deadline);
-        }
-        let json = kind == "application/json" || kind.ends_with("+json");
-        if json || body.is_end_stream() {
-            return self.whole(passage, head, body, settlement, deadline).await;
-        }
-        self.binary(passage, head, body, settlement, deadline).await
-    }
-
-    /// An answer that is read whole before the first byte of it goes out: so a wrong one can still
-    /// become an error with a status, and its usage is in the store before the client has it.
-    async fn whole(
         &self,
         passage: &Passage<'_>,
         head: response::Parts,
         mut body: UpstreamBody,
         mut settlement: Settlement,
+        hides_usage: bool,
         deadline: Instant,
     ) -> Response<AnswerBody> {
-        let limit = self.upstream.limits.max_response_bytes;
-        if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
-            return failed_with(passage, settlement, &too_large(limit)).await;
+        settlement.answered(head.status.as_u16());
+        let kind = kind(&head.headers);
+        if kind == Kind::Events {
+            return self.stream(passage, head, body, settlement, hides_usage, deadline);
         }
-        let (pieces, held) = match self.collect(&mut body, limit, TooLong::Refused, deadline).await {
-            Ok(collected) => collected,
-            Err(problem) => return failed_with(passage, settlement, &problem).await,
+        let flows = kind == Kind::Other && !body.is_end_stream();
+        let limit = match passage.operation.name {
+            "files.content" if flows => usize::MAX,
+            _ => self.upstream.limits.max_response_bytes,
         };
+        let problem = if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
+            too_large(limit)
+        } else if flows {
+            return self.binary(head, body, settlement, limit, deadline);
+        } else {
+            match self.collect(&mut body, limit, TooLong::Refused, deadline).await {
+                Ok((pieces, held)) => return self.whole(passage, head, pieces, held, settlement).await,
+                Err(problem) => problem,
+            }
+        };
+        // In a box, as all that happens seldom: it takes no room in other requests.
+        Box::pin(failed_with(passage, settlement, &problem)).await
+    }
+
+    /// An answer that was read whole.
+    async fn whole(
+        &self,
+        passage: &Passage<'_>,
+        head: response::Parts,
+        pieces: Vec<Bytes>,
+        held: Held,
+        mut settlement: Settlement,
+    ) -> Response<AnswerBody> {
         let mut outcome = Outcome::Ok;
         if passage.operation.metered {
             let mut meter = Meter::json(passage.provider.dialect);
@@ -251,21 +256,14 @@ impl Gateway {
     }
 
     /// Audio, images, files: passes as it comes, up to the limit.
-    async fn binary(
+    fn binary(
         &self,
-        passage: &Passage<'_>,
         head: response::Parts,
         body: UpstreamBody,
         settlement: Settlement,
+        limit: usize,
         deadline: Instant,
     ) -> Response<AnswerBody> {
-        let limit = match passage.operation.name {
-            "files.content" => usize::MAX,
-            _ => self.upstream.limits.max_response_bytes,
-        };
-        if body.size_hint().exact().is_some_and(|length| length > limit as u64) {
-            return failed_with(passage, settlement, &too_large(limit)).await;
-        }
         let flow =
             Flow::new(Mode::bytes(limit), body, settlement, self.upstream.limits.idle_timeout, deadline);
         let relay = Relay::new(flow, &self.stalls);

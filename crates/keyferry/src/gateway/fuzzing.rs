@@ -58,7 +58,7 @@ pub fn slots(
         Some(OfferedKey::Carried(placed)) => Some((placed.slot, placed.key.expose().to_vec())),
         Some(OfferedKey::Session(_) | OfferedKey::Sealed(_) | OfferedKey::ByName(_)) | None => None,
     };
-    Ok((offered.token.expose().to_vec(), key))
+    Ok((offered.token.text().to_vec(), key))
 }
 
 /// An event stream that comes in these pieces: what goes on after each, and whether an event can be put in behind it.

@@ -1,13 +1,17 @@
 //! Heads on their way: what passes up to a provider and down from it, and the receipt that goes with each answer.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header, response};
 use keyferry_core::{
     code::Code,
     headers::{MAX_VALUE, passes_down, passes_up},
+    id::CredentialId,
+    record::{Accounting, KeyMode},
 };
 
-use super::settle::Settlement;
-use crate::http::Problem;
+use super::{limits::Left, settle::Settlement};
+use crate::http::{Problem, Short};
 
 /// A header that is too long to pass is refused: leaving it out would change what is asked.
 pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
@@ -43,20 +47,44 @@ pub(super) fn acceptable(head: &response::Parts) -> Result<(), Problem> {
 }
 
 /// Which key served, who pays, and what is left of the limits.
-pub(super) fn receipt(settlement: &Settlement) -> HeaderMap {
-    let record = settlement.record();
-    let mut headers = HeaderMap::with_capacity(6);
-    headers.insert("x-keyferry-credential", HeaderValue::from_static(record.credential.as_str()));
-    if let Some(Ok(id)) = record.credential_id.as_ref().map(|id| HeaderValue::from_str(id.as_str())) {
-        headers.insert("x-keyferry-credential-id", id);
+pub(super) struct Receipt {
+    credential: KeyMode,
+    credential_id: Option<CredentialId>,
+    accounting: Accounting,
+    overhead: Duration,
+    left: Left,
+}
+
+impl Receipt {
+    /// The one of a request, as far as it is known who serves it.
+    pub(super) fn of(settlement: &Settlement) -> Self {
+        let record = settlement.record();
+        Self {
+            credential: record.credential,
+            credential_id: record.credential_id.clone(),
+            accounting: record.accounting,
+            overhead: settlement.overhead,
+            left: settlement.left,
+        }
     }
-    headers.insert("x-keyferry-accounting", HeaderValue::from_static(record.accounting.as_str()));
-    let timing = format!("kf;dur={:.3}", settlement.overhead.as_secs_f64() * 1000.0);
-    if let Ok(value) = HeaderValue::from_str(&timing) {
-        headers.insert("server-timing", value);
+
+    /// Adds it to the headers of an answer.
+    pub(super) fn put(&self, headers: &mut HeaderMap) {
+        let credential = HeaderValue::from_static(self.credential.as_str());
+        headers.insert(const { HeaderName::from_static("x-keyferry-credential") }, credential);
+        if let Some(Ok(id)) = self.credential_id.as_ref().map(|id| HeaderValue::from_str(id.as_str())) {
+            headers.insert(const { HeaderName::from_static("x-keyferry-credential-id") }, id);
+        }
+        let accounting = HeaderValue::from_static(self.accounting.as_str());
+        headers.insert(const { HeaderName::from_static("x-keyferry-accounting") }, accounting);
+        let micros = u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX);
+        let mut timing = Short::<48>::default();
+        timing.text("kf;dur=").number(micros / 1000).text(".").digits(micros % 1000, 3);
+        if let Some(timing) = timing.header() {
+            headers.insert(const { HeaderName::from_static("server-timing") }, timing);
+        }
+        self.left.put(headers);
     }
-    settlement.left.put(&mut headers);
-    headers
 }
 
 pub(super) fn headers_up(from: &HeaderMap) -> HeaderMap {
@@ -70,13 +98,17 @@ pub(super) fn headers_up(from: &HeaderMap) -> HeaderMap {
     headers
 }
 
+/// Headers that each answer has besides the provider's: the receipt's, and those of all answers.
+const OWN_DOWN: usize = 10;
+
 pub(super) fn headers_down(from: &HeaderMap) -> HeaderMap {
-    let pass =
-        |name: &HeaderName, value: &HeaderValue| passes_down(name.as_str()) && value.len() <= MAX_VALUE;
-    from.iter()
-        .filter(|(name, value)| pass(name, value))
-        .map(|(name, value)| (name.clone(), own(value)))
-        .collect()
+    let passes =
+        |(name, value): &(&HeaderName, &HeaderValue)| passes_down(name.as_str()) && value.len() <= MAX_VALUE;
+    let mut headers = HeaderMap::with_capacity(from.iter().filter(passes).count() + OWN_DOWN);
+    for (name, value) in from.iter().filter(passes) {
+        headers.append(name, own(value));
+    }
+    headers
 }
 
 /// A copy that stands alone. A value as it was read is a piece of the buffer of its connection, and keeps
@@ -87,8 +119,52 @@ pub(super) fn own(value: &HeaderValue) -> HeaderValue {
     copy.unwrap_or_else(|_| unreachable!("it was a header's value before"))
 }
 
-/// The media type without its parameters, in lower case.
-pub(super) fn content_type(headers: &HeaderMap) -> String {
+/// What the body of an answer is, as its head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A stream of events.
+    Events,
+    /// A JSON text.
+    Json,
+    /// Anything else.
+    Other,
+}
+
+/// What the media type says, whatever its parameters and case are.
+pub(super) fn kind(headers: &HeaderMap) -> Kind {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let kind = value.split(';').next().unwrap_or_default().trim().as_bytes();
+    let suffix = kind.len().checked_sub(5).and_then(|at| kind.get(at..)).unwrap_or_default();
+    if kind.eq_ignore_ascii_case(b"text/event-stream") {
+        Kind::Events
+    } else if kind.eq_ignore_ascii_case(b"application/json") || suffix.eq_ignore_ascii_case(b"+json") {
+        Kind::Json
+    } else {
+        Kind::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_an_answer_is_told_whatever_its_case_and_parameters_are() {
+        for (value, told) in [
+            ("text/event-stream", Kind::Events),
+            ("Text/Event-Stream ; charset=utf-8", Kind::Events),
+            ("application/json", Kind::Json),
+            ("APPLICATION/JSON; charset=utf-8", Kind::Json),
+            ("application/problem+JSON", Kind::Json),
+            ("+json", Kind::Json),
+            ("json", Kind::Other),
+            ("audio/mpeg", Kind::Other),
+            ("", Kind::Other),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            assert_eq!(kind(&headers), told, "{value}");
+        }
+        assert_eq!(kind(&HeaderMap::new()), Kind::Other);
+    }
 }

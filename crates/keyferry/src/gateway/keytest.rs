@@ -15,9 +15,9 @@ use keyferry_core::{
 use keyferry_envelope::{ApiKey, SecretBytes};
 use tokio::time::{Instant, timeout};
 
-use super::{AwaitedBody, Gateway, not_opened, parse_key, slots::PlacedKey};
+use super::{AwaitedBody, Gateway, authenticate::Shown, not_opened, parse_key, slots::PlacedKey};
 use crate::{
-    http::Problem,
+    http::{Problem, copy},
     telemetry::metrics,
     upstream::{Call, ForwardBody, Lane, Purpose, UpstreamError},
 };
@@ -78,7 +78,7 @@ impl KeyTest {
 
     /// Who presents this token, its one use claimed if it has only one.
     pub async fn caller(&self, token: &SecretBytes) -> Result<Caller, Problem> {
-        self.0.identify(token).await
+        self.0.identify(&Shown::new(copy(token.expose()))).await
     }
 
     /// A place for a request of this caller while it is answered: its body may not be here.

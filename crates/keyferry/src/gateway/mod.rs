@@ -52,7 +52,7 @@ mod views;
 use std::{sync::Arc, time::Instant};
 
 pub use holds::Holds;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Method, Response, request};
 use http_body::Body as _;
 pub use jwk::KeySet;
 use keyferry_core::{
@@ -147,8 +147,16 @@ struct Passage<'a> {
 /// What goes to the provider.
 struct Outbound<'a> {
     target: path::Target<'a>,
-    parts: http::request::Parts,
+    method: Method,
+    /// Those of the client's that may go on.
+    headers: HeaderMap,
     body: body::ReadBody,
+}
+
+impl<'a> Outbound<'a> {
+    fn new(target: path::Target<'a>, parts: request::Parts, body: body::ReadBody) -> Self {
+        Self { target, headers: heads::headers_up(&parts.headers), method: parts.method, body }
+    }
 }
 
 impl Gateway {
@@ -258,7 +266,7 @@ impl Gateway {
         let presented = self.open(offered, provider, &caller).await?;
         let idempotency_keys = once::keys(&parts.headers);
         let passage = Passage { id, provider, operation: target.operation, started, idempotency_keys };
-        let body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
+        let mut body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
         drop(awaited);
         let model = model(&target, &body)?;
         let permit = self.recorder.reserve()?;
@@ -266,9 +274,9 @@ impl Gateway {
         let candidates = Candidates::one(provider, model, presented.brought());
         let (admitted, _) = self.admit(&passage, &candidates, &presented.token, &body).await?;
         self.claim(&presented).await?;
-        let model = model.map(str::to_owned);
-        let outbound = Outbound { target, parts, body };
-        self.serve_admitted(passage, admitted, model.as_deref(), presented, outbound, permit).await
+        let model = target.model.map(str::to_owned).or_else(|| body.facts.model.take());
+        let outbound = Outbound::new(target, parts, body);
+        self.serve_admitted(passage, admitted, model, presented, outbound, permit).await
     }
 
     /// Calls the provider for a request that was admitted, and settles it.
@@ -276,15 +284,15 @@ impl Gateway {
         self: &Arc<Self>,
         passage: Passage<'_>,
         admitted: Admitted,
-        model: Option<&str>,
+        model: Option<String>,
         presented: Presented,
         outbound: Outbound<'_>,
         permit: Permit,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let Outbound { target, parts, body } = outbound;
         let mut admitted = admitted;
         let (choice, spare) = (admitted.admission.key.clone(), admitted.spare.take());
-        let mut settlement = Settlement::new(&passage, admitted, model, &body, self.clock.now(), permit);
+        let mut settlement =
+            Settlement::new(&passage, admitted, model, &outbound.body, self.clock.now(), permit);
         let key = match self.unseal(&passage, presented, &choice).await {
             Ok(key) => key,
             Err(problem) => {
@@ -293,7 +301,7 @@ impl Gateway {
                 return Err(problem);
             }
         };
-        Ok(self.forward(passage, target, parts, body, key, settlement, spare).await)
+        Ok(self.forward(passage, outbound, key, settlement, spare).await)
     }
 
     /// The one step that turns an admission into a key.

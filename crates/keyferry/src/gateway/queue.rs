@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use keyferry_core::admission::Caller;
+use keyferry_core::{admission::Caller, id::TenantId};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -57,7 +57,7 @@ impl Strangers {
 }
 
 /// Whose a request is: its tenant's name and its own.
-type Name = (String, String);
+type Name = (TenantId, Arc<str>);
 
 /// The places for requests whose bodies have not come.
 #[derive(Clone, Default)]
@@ -78,14 +78,18 @@ pub struct AwaitedBody {
 impl Bodies {
     /// Takes a place for a request of this caller.
     pub fn take(&self, caller: &Caller) -> Result<AwaitedBody, Problem> {
-        let name = (caller.tenant().as_str().to_owned(), caller.name().to_owned());
+        let full = || Problem::unavailable("Too many requests wait for their bodies.");
+        let name = (caller.tenant().clone(), Arc::clone(caller.name()));
         let mut counts = self.counts();
-        let of_one = counts.of_one.get(&name).copied().unwrap_or_default();
-        if counts.all >= BODIES || of_one >= BODIES_OF_ONE {
-            return Err(Problem::unavailable("Too many requests wait for their bodies."));
+        if counts.all >= BODIES {
+            return Err(full());
         }
+        let of_one = counts.of_one.entry(name.clone()).or_default();
+        if *of_one >= BODIES_OF_ONE {
+            return Err(full());
+        }
+        *of_one += 1;
         counts.all += 1;
-        counts.of_one.insert(name.clone(), of_one + 1);
         drop(counts);
         Ok(AwaitedBody { bodies: self.clone(), name })
     }

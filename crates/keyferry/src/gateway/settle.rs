@@ -4,6 +4,7 @@
 //! away, and that is the outcome.
 
 use std::{
+    borrow::Cow,
     mem,
     time::{Duration, Instant},
 };
@@ -43,7 +44,7 @@ impl Settlement {
     pub(super) fn new(
         passage: &Passage<'_>,
         admitted: Admitted,
-        model: Option<&str>,
+        model: Option<String>,
         body: &ReadBody,
         now: Timestamp,
         permit: Permit,
@@ -58,7 +59,7 @@ impl Settlement {
                 request_id: passage.id.clone(),
                 at: now,
                 tenant: admitted.caller.tenant().clone(),
-                caller: admitted.caller.name().to_owned(),
+                caller: admitted.caller.name().to_string(),
                 provider: passage.provider.id.clone(),
                 model: model.map(recordable),
                 operation: passage.operation.name,
@@ -108,7 +109,7 @@ impl Settlement {
             self.record.usage.input = estimate_tokens(self.request_bytes);
         }
         if let Some(model) = metered.model {
-            self.record.model = Some(recordable(&model));
+            self.record.model = Some(recordable(model));
         }
     }
 
@@ -126,10 +127,18 @@ impl Settlement {
         });
         self.record.latency_ms = u64::try_from(self.admitted.elapsed().as_millis()).unwrap_or(u64::MAX);
         let record = &self.record;
-        tracing::info!(event = "request_served", request_id = %record.request_id, tenant = %record.tenant,
-            provider = %record.provider, operation = record.operation, credential = record.credential.as_str(),
-            status = record.status, outcome = record.outcome.as_str(), latency_ms = record.latency_ms,
-            overhead_us = record.overhead_us);
+        tracing::info!(
+            event = "request_served",
+            request_id = record.request_id.as_str(),
+            tenant = record.tenant.as_str(),
+            provider = record.provider.as_str(),
+            operation = record.operation,
+            credential = record.credential.as_str(),
+            status = record.status,
+            outcome = record.outcome.as_str(),
+            latency_ms = record.latency_ms,
+            overhead_us = record.overhead_us
+        );
         // It is written once, so its texts go along; its names are shared.
         let (caller, model) = (mem::take(&mut self.record.caller), self.record.model.take());
         let record = UsageRecord { caller, model, ..self.record.clone() };
@@ -138,8 +147,12 @@ impl Settlement {
 }
 
 /// A model's name as it may be kept: a key that was pasted in its place must not stand in usage rows.
-pub(super) fn recordable(model: &str) -> String {
-    String::from_utf8_lossy(&mask::scrub(model.as_bytes(), None)).into_owned()
+pub(super) fn recordable(model: String) -> String {
+    let masked = match mask::scrub(model.as_bytes(), None) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(masked) => Some(String::from_utf8_lossy(&masked).into_owned()),
+    };
+    masked.unwrap_or(model)
 }
 
 impl Drop for Settlement {

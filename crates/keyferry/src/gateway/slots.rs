@@ -16,13 +16,13 @@ use keyferry_core::{
 use keyferry_envelope::{ApiKey, SecretBytes};
 use serde::Deserialize;
 
-use super::{parse_key, session::SessionKey};
+use super::{authenticate::Shown, parse_key, session::SessionKey};
 use crate::http::{Problem, Repeated, SecretHeaders, copy};
 
 /// What a request showed: a token that proves nothing yet, and what may be a key.
 pub(super) struct Offered {
     /// The gateway token or JWT.
-    pub(super) token: SecretBytes,
+    pub(super) token: Shown,
     /// What may be a key for the provider, if it brought one.
     pub(super) key: Option<OfferedKey>,
 }
@@ -42,7 +42,7 @@ pub(super) enum OfferedKey {
 /// What a request showed, its key in plain text.
 pub(super) struct Presented {
     /// The gateway token or JWT.
-    pub(super) token: SecretBytes,
+    pub(super) token: Shown,
     /// A key for the provider, and in which way it came, if it brought one.
     pub(super) key: Option<(Brought, PlacedKey)>,
     /// The use of a sealed key, which is to be counted before it is used.
@@ -131,7 +131,7 @@ fn read_at(secrets: SecretHeaders, place: &Place<'_>, policy: &Policy) -> Result
     } else {
         taken.byok_keys.map(OfferedKey::ByName)
     };
-    Ok(Offered { token, key })
+    Ok(Offered { token: Shown::new(token), key })
 }
 
 fn two_modes() -> Problem {
@@ -141,7 +141,8 @@ fn two_modes() -> Problem {
 /// The secrets of a request, by their meaning.
 struct Taken {
     token: Option<SecretBytes>,
-    slots: Vec<(AuthSlot, SecretBytes)>,
+    /// In the order of [`SLOTS`].
+    slots: [Option<SecretBytes>; SLOTS.len()],
     byok_key: Option<SecretBytes>,
     byok_keys: Option<SecretBytes>,
     session: Option<SessionKey>,
@@ -159,17 +160,23 @@ impl Taken {
         let session = SessionKey { encrypted: one("x-encrypted-key")?, session: one("x-session-key")? };
         let session = (session.encrypted.is_some() || session.session.is_some()).then_some(session);
         let sealed = one("x-sealed-key")?;
-        let mut slots = Vec::new();
-        for slot in SLOTS {
-            if let Some(value) = one(slot.header())? {
-                slots.push((slot, value));
-            }
+        let mut slots = [const { None }; SLOTS.len()];
+        for (value, slot) in slots.iter_mut().zip(SLOTS) {
+            *value = one(slot.header())?;
         }
         let modes = [byok_key.is_some(), byok_keys.is_some(), session.is_some(), sealed.is_some()]
             .into_iter()
             .filter(|&m| m)
             .count();
         Ok(Self { token, slots, byok_key, byok_keys, session, sealed, modes })
+    }
+}
+
+impl Taken {
+    /// Takes what came in the slots.
+    fn slots(&mut self) -> impl Iterator<Item = (AuthSlot, SecretBytes)> + use<> {
+        let values = std::mem::take(&mut self.slots);
+        SLOTS.into_iter().zip(values).filter_map(|(slot, value)| Some((slot, value?)))
     }
 }
 
@@ -199,7 +206,7 @@ fn secret_of(slot: AuthSlot, value: &SecretBytes) -> Result<&[u8], Problem> {
 /// The token, where no header of its own carries it.
 fn slot_token(taken: &mut Taken) -> Result<SecretBytes, Problem> {
     let mut found: Option<SecretBytes> = None;
-    for (slot, value) in taken.slots.drain(..) {
+    for (slot, value) in taken.slots() {
         let secret = copy(secret_of(slot, &value)?);
         match &found {
             Some(other) if !other.ct_eq(&secret) => {
@@ -223,7 +230,7 @@ fn slot_token(taken: &mut Taken) -> Result<SecretBytes, Problem> {
 /// The caller's own key in the provider's slot, where the token came in its own header.
 fn own_key(taken: &mut Taken, place: &Place<'_>, token: &SecretBytes) -> Result<Option<PlacedKey>, Problem> {
     let mut found: Option<PlacedKey> = None;
-    for (slot, value) in taken.slots.drain(..) {
+    for (slot, value) in taken.slots() {
         let secret = copy(secret_of(slot, &value)?);
         // SDKs insist on a key: one that sends the gateway's token or JWT twice means it once, and
         // it must not go to the provider.
@@ -357,7 +364,7 @@ mod tests {
         ] {
             for provider in ["openai", "anthropic", "gemini"] {
                 let presented = read_with(provider, &[(name, value)]).expect("accepted");
-                assert_eq!(presented.token.expose(), TOKEN.as_bytes());
+                assert_eq!(presented.token.text(), TOKEN.as_bytes());
                 assert!(presented.key.is_none());
             }
         }

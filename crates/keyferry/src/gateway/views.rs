@@ -143,12 +143,12 @@ impl Views {
     /// it cannot say, so a view is read again when it is some seconds old, if the store answers.
     pub(super) async fn of_tenant(self: &Arc<Self>, id: &TenantId) -> Result<Option<Arc<View>>, Problem> {
         let known = lock(&self.by_tenant).get(id).map(Arc::clone);
-        let Some(view) = known else { return self.read_again(id).await };
+        let Some(view) = known else { return Box::pin(self.read_again(id)).await };
         if !view.renewal.is_mine() {
             return Ok(Some(view));
         }
         let (views, id) = (Arc::clone(self), id.clone());
-        let fresh = self.renewed(async move { views.read(&id).await }).await;
+        let fresh = Box::pin(self.renewed(async move { views.read(&id).await })).await;
         Ok(fresh.unwrap_or(Some(view)))
     }
 
@@ -220,7 +220,8 @@ impl Views {
         }
     }
 
-    /// A token and the view of its tenant.
+    /// A token and the view of its tenant. What asks the store is in boxes of its own: as a rule nothing is asked, and
+    /// what waits for an answer takes room in each request.
     pub(super) async fn of_token(
         self: &Arc<Self>,
         id: &TokenId,
@@ -230,8 +231,8 @@ impl Views {
         let tenant = if let Some(tenant) = known {
             tenant
         } else {
-            turn = Some(self.turn().await?);
-            let Some(stored) = self.read_token(id).await.map_err(|error| away(&*error))? else {
+            turn = Some(Box::pin(self.turn()).await?);
+            let Some(stored) = Box::pin(self.read_token(id)).await.map_err(|error| away(&*error))? else {
                 return Ok(None);
             };
             stored.token.tenant.clone()
@@ -244,7 +245,7 @@ impl Views {
         }
         // Read after the view's epoch, also when it was read before to learn its tenant: a token
         // that is older than its view could outlive its own revocation.
-        let read = self.read_token(id).await.map_err(|error| away(&*error))?;
+        let read = Box::pin(self.read_token(id)).await.map_err(|error| away(&*error))?;
         let Some(stored) = read else { return Ok(None) };
         drop(turn);
         view.remember_token(id, &stored);
@@ -271,7 +272,7 @@ impl Views {
             }
             Ok(read)
         };
-        self.renewed(read).await.unwrap_or_else(|| Some(Arc::clone(&known.stored)))
+        Box::pin(self.renewed(read)).await.unwrap_or_else(|| Some(Arc::clone(&known.stored)))
     }
 
     async fn read_token(&self, id: &TokenId) -> Result<Option<Arc<StoredToken>>, Failed> {

@@ -1,31 +1,33 @@
 //! How much a client may still ask for, as it is told: `RateLimit-Policy` and `RateLimit`
 //! (draft-ietf-httpapi-ratelimit-headers-10), each a list with an item for each limit.
 
-use std::fmt::Write as _;
-
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use keyferry_core::limits::Rate;
 
-/// Both lists.
-#[derive(Debug)]
-pub struct Allowance {
-    policy: String,
-    left: String,
-}
+use super::short::Short;
 
-impl Default for Allowance {
-    fn default() -> Self {
-        Self { policy: String::with_capacity(128), left: String::with_capacity(128) }
-    }
+/// Room for four limits with the longest numbers.
+const LENGTH: usize = 256;
+
+/// Both lists.
+#[derive(Debug, Default)]
+pub struct Allowance {
+    policy: Short<LENGTH>,
+    left: Short<LENGTH>,
 }
 
 impl Allowance {
     /// A limit of so many requests in a window of so many seconds, of which so many are left for so many seconds.
     pub fn add(&mut self, name: &str, [quota, window]: [u64; 2], [left, seconds]: [u64; 2]) {
         let comma = if self.policy.is_empty() { "" } else { ", " };
-        // Writing to a text does not fail.
-        let _ = write!(self.policy, "{comma}\"{name}\";q={quota};w={window}");
-        let _ = write!(self.left, "{comma}\"{name}\";r={left};t={seconds}");
+        let lists = [
+            (&mut self.policy, [";q=", ";w="], [quota, window]),
+            (&mut self.left, [";r=", ";t="], [left, seconds]),
+        ];
+        for (list, names, values) in lists {
+            list.text(comma).text("\"").text(name).text("\"");
+            list.text(names[0]).number(values[0]).text(names[1]).number(values[1]);
+        }
     }
 
     /// The rate that refused, alone: nothing is left of it for so many seconds. What is left of the others nobody looked
@@ -39,8 +41,10 @@ impl Allowance {
 
     /// Adds both headers.
     pub fn put(&self, headers: &mut HeaderMap) {
-        for (name, value) in [("ratelimit-policy", &self.policy), ("ratelimit", &self.left)] {
-            if let Ok(value) = HeaderValue::try_from(value) {
+        let policy = (const { HeaderName::from_static("ratelimit-policy") }, &self.policy);
+        let left = (const { HeaderName::from_static("ratelimit") }, &self.left);
+        for (name, value) in [policy, left] {
+            if let Some(value) = value.header() {
                 headers.insert(name, value);
             }
         }

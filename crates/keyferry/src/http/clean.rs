@@ -34,7 +34,7 @@ impl Clean {
         else {
             return Err(Reason("The request's headers were not read as they were judged."));
         };
-        SecretHeaders::unmark(&mut parts.headers);
+        secrets.unmark(&mut parts.headers);
         let secrets = secrets.privately(client.is_private());
         Ok(Self { request: Request::from_parts(parts, body), secrets })
     }

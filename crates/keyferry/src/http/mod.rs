@@ -13,6 +13,7 @@ mod problem;
 mod rinsed;
 mod route;
 mod secrets;
+mod short;
 
 pub use allowance::{Allowance, policy_of};
 pub use body::AnswerBody;
@@ -26,3 +27,4 @@ pub use listener::{BindError, Bound, bind};
 pub use problem::{Form, Problem};
 pub use route::{App, ClientAddr, EndsConnection};
 pub use secrets::{Handed, Repeated, SecretHeaders, copy};
+pub use short::Short;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 use keyferry_core::{clock::Clock, code::Code, dialect::Dialect, id::RequestId};
 use keyferry_envelope::Entropy;
@@ -121,15 +121,17 @@ impl App {
         if let Some(refusal) = refused(&request, shared) {
             return refuse(&refusal, id);
         }
-        let target = request.uri().path().to_owned();
+        let uri = request.uri().clone();
+        let target = uri.path();
         let clean = match Clean::judge(request, extracted, client) {
             Ok(clean) => clean,
             Err(reason) => {
                 metrics::refused();
+                let target = target.to_owned();
                 return refuse(&Refusal { reason, status: 400, target, of_body: false }, id);
             }
         };
-        let answer = self.route(id, serves, client, clean, &target).await;
+        let answer = self.route(id, serves, client, clean, target).await;
         // A body that broke a rule while it was read ends the connection, and its answer says why.
         match shared.refusal() {
             Some(refusal) if refusal.of_body && answer.status() == 400 => refuse(refusal, id),
@@ -197,13 +199,14 @@ impl App {
 /// What every answer says.
 fn sign(answer: &mut Response<AnswerBody>, id: &RequestId) {
     let headers = answer.headers_mut();
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         // The SDKs read these two into their exceptions; a provider's own stay as they are.
-        for name in ["x-request-id", "request-id"] {
+        for name in const { [HeaderName::from_static("x-request-id"), HeaderName::from_static("request-id")] }
+        {
             headers.entry(name).or_insert_with(|| value.clone());
         }
-        headers.insert("x-keyferry-request-id", value);
+        headers.insert(const { HeaderName::from_static("x-keyferry-request-id") }, value);
     }
 }
 

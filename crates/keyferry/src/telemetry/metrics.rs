@@ -6,30 +6,35 @@
 use std::time::Duration;
 
 use keyferry_core::breaker::BreakerState;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::series::{Series, series};
 
 const KEY_STORED: &str = "byok_key_stored_total";
 const KEY_TESTED: &str = "byok_key_tested_total";
 const KEY_TEST_FAILED: &str = "byok_key_test_failed_total";
 const PROVIDER_API_ERROR: &str = "byok_provider_api_error_total";
-const REQUESTS: &str = "keyferry_requests_total";
+pub(super) const REQUESTS: &str = "keyferry_requests_total";
 const DENIALS: &str = "keyferry_denials_total";
 const REFUSED: &str = "keyferry_refused_requests_total";
-const DURATION: &str = "keyferry_request_duration_seconds";
-const OVERHEAD: &str = "keyferry_overhead_seconds";
-const TOKENS: &str = "keyferry_tokens_total";
-const ACTIVE: &str = "keyferry_requests_in_flight";
-const CONNECTIONS: &str = "keyferry_client_connections";
-const UPSTREAM_CONNECTIONS: &str = "keyferry_upstream_connections_total";
+pub(super) const DURATION: &str = "keyferry_request_duration_seconds";
+pub(super) const OVERHEAD: &str = "keyferry_overhead_seconds";
+pub(super) const TOKENS: &str = "keyferry_tokens_total";
+pub(super) const ACTIVE: &str = "keyferry_requests_in_flight";
+pub(super) const CONNECTIONS: &str = "keyferry_client_connections";
+pub(super) const UPSTREAM_CONNECTIONS: &str = "keyferry_upstream_connections_total";
 const EGRESS_DENIED: &str = "keyferry_egress_denied_total";
-const USAGE_WAITING: &str = "keyferry_usage_rows_waiting";
+pub(super) const USAGE_WAITING: &str = "keyferry_usage_rows_waiting";
 const KMS_CALLS: &str = "keyferry_kms_calls_total";
 const KMS_STATE: &str = "keyferry_kms_circuit_state";
 const PROVIDER_STATE: &str = "keyferry_provider_circuit_state";
 const FALLBACK: &str = "byok_fallback_to_server_key_total";
 const SECRETMEM: &str = "keyferry_secretmem";
 const SECRETMEM_OVERFLOWED: &str = "keyferry_secretmem_overflowed_total";
+
+/// How often histograms are taken in.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 const SHORT: [f64; 8] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
 const LONG: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
@@ -41,7 +46,19 @@ pub fn start() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &LONG)?
         .install_recorder()?;
     describe();
+    super::series::start();
     Ok(handle)
+}
+
+/// Takes in what histograms were told, for ever. Until then each value is kept by itself, so that without anybody who asks
+/// for the metrics they would grow with every request.
+pub async fn keep_up(handle: PrometheusHandle) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 fn describe() {
@@ -139,51 +156,48 @@ pub fn refused() {
 
 /// An admitted request ended.
 pub fn request_ended(record: &keyferry_core::record::UsageRecord) {
-    let provider = record.provider.as_str().to_owned();
-    counter!(
-        REQUESTS,
-        "provider" => provider.clone(),
-        "operation" => record.operation,
-        "credential" => record.credential.as_str(),
-        "outcome" => record.outcome.as_str()
-    )
-    .increment(1);
-    histogram!(DURATION, "provider" => provider.clone())
-        .record(Duration::from_millis(record.latency_ms).as_secs_f64());
-    histogram!(OVERHEAD).record(Duration::from_micros(record.overhead_us).as_secs_f64());
-    if record.usage.input > 0 {
-        counter!(TOKENS, "provider" => provider.clone(), "direction" => "input")
-            .increment(record.usage.input);
-    }
-    if record.usage.output > 0 {
-        counter!(TOKENS, "provider" => provider, "direction" => "output").increment(record.usage.output);
+    let Some(series) = series() else { return };
+    let of_provider = series.of(record.provider.as_str());
+    of_provider.requests(record).increment(1);
+    of_provider.duration.record(Duration::from_millis(record.latency_ms).as_secs_f64());
+    series.overhead.record(Duration::from_micros(record.overhead_us).as_secs_f64());
+    for (direction, tokens) in [("input", record.usage.input), ("output", record.usage.output)] {
+        if tokens > 0 {
+            of_provider.tokens(direction).increment(tokens);
+        }
     }
 }
 
 /// A request is being served until the guard is dropped.
 pub fn in_flight() -> InFlight {
-    gauge!(ACTIVE).increment(1);
-    InFlight(ACTIVE)
+    InFlight::of(|series| &series.active)
 }
 
 /// A client is connected until the guard is dropped.
 pub fn connected() -> InFlight {
-    gauge!(CONNECTIONS).increment(1);
-    InFlight(CONNECTIONS)
+    InFlight::of(|series| &series.connections)
 }
 
 /// Something that is going on.
-pub struct InFlight(&'static str);
+pub struct InFlight(Option<&'static Gauge>);
+
+impl InFlight {
+    fn of(gauge: impl FnOnce(&'static Series) -> &'static Gauge) -> Self {
+        let gauge = series().map(gauge);
+        gauge.inspect(|gauge| gauge.increment(1));
+        Self(gauge)
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        gauge!(self.0).decrement(1);
+        self.0.inspect(|gauge| gauge.decrement(1));
     }
 }
 
 /// A connection to a provider was opened or taken from the pool.
 pub fn upstream_connection(provider: &str, how: &'static str) {
-    counter!(UPSTREAM_CONNECTIONS, "provider" => provider.to_owned(), "how" => how).increment(1);
+    series().inspect(|series| series.of(provider).connections(how).increment(1));
 }
 
 /// The address guard refused a dial.
@@ -213,5 +227,5 @@ fn number(state: BreakerState) -> f64 {
 
 /// So many usage rows wait for the store.
 pub fn usage_waiting(rows: usize) {
-    gauge!(USAGE_WAITING).set(rows as f64);
+    series().inspect(|series| series.usage_waiting.set(rows as f64));
 }

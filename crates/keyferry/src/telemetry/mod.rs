@@ -3,5 +3,6 @@
 pub mod logs;
 pub mod metrics;
 mod seldom;
+mod series;
 
 pub use seldom::Seldom;

@@ -118,10 +118,18 @@ impl Gateway {
             model: None,
             upstream: candidate.provider.upstream_path(parts.uri.path().trim_end_matches('/')),
         };
-        let served = HeaderValue::from_str(&recordable(&format!("{}/{model}", candidate.provider.id)));
-        let outbound = Outbound { target, parts, body };
-        let mut answer =
-            self.serve_admitted(passage, admitted, candidate.model, presented, outbound, permit).await?;
+        let served = HeaderValue::from_str(&recordable(format!("{}/{model}", candidate.provider.id)));
+        let outbound = Outbound::new(target, parts, body);
+        let mut answer = self
+            .serve_admitted(
+                passage,
+                admitted,
+                candidate.model.map(str::to_owned),
+                presented,
+                outbound,
+                permit,
+            )
+            .await?;
         // A name that is no header's value is told in the usage row alone.
         if let Ok(served) = served {
             answer.headers_mut().insert(SERVED_BY, served);

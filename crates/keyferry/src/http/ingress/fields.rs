@@ -152,9 +152,26 @@ pub(super) fn is_authority(value: &[u8]) -> bool {
     !host.is_empty() && port_ok
 }
 
-/// A character of a token (RFC 9110 §5.6.2).
+/// Which bytes are characters of a token (RFC 9110 §5.6.2).
+const TOKEN: [bool; 256] = {
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < table.len() {
+        table[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+/// A character of a token.
 pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{HEAD_TIME, Shared, frames::Frames, timer::Timer, wipe};
 
@@ -209,7 +209,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for FramedIo<T> {
             }
             let taken = this.feed(part.filled());
             this.unread.extend_from_slice(&part.filled()[taken..]);
-            part.filled_mut().zeroize();
+            keyferry_secretmem::wipe(part.filled_mut());
         }
     }
 }

@@ -9,12 +9,13 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
     HEAD_TIME, Reason, Refusal, STAND_IN, Shared,
     scan::{Scanner, Verdict},
     timer::Timer,
+    wipe_all,
 };
 
 /// Between two pieces of a body.
@@ -90,7 +91,7 @@ impl<T> GuardedIo<T> {
         buf.put_slice(&waiting[..taken]);
         self.out_at += taken;
         if self.out_at == self.out.len() {
-            self.out.zeroize();
+            wipe_all(&mut self.out);
             self.out_at = 0;
         }
         true
@@ -148,7 +149,7 @@ impl<T: AsyncRead + Unpin> GuardedIo<T> {
         let read = part.filled().len();
         let was_in_head = self.scanner.in_head();
         self.scan(part.filled());
-        part.filled_mut().zeroize();
+        keyferry_secretmem::wipe(part.filled_mut());
         // A head has one time limit from its first byte on; every other wait begins anew.
         if was_in_head && self.scanner.in_head() && self.read_timer.is_set() {
             return Poll::Ready(Ok(read));
@@ -259,7 +260,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
             match ready!(Pin::new(&mut this.io).poll_read(cx, &mut part)) {
                 Ok(()) if !part.filled().is_empty() => {
                     *left = left.saturating_sub(part.filled().len());
-                    part.filled_mut().zeroize();
+                    keyferry_secretmem::wipe(part.filled_mut());
                 }
                 _ => break,
             }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use keyferry_core::net::target::{self, TargetRefused};
-use memchr::memmem;
+use memchr::memchr;
 
 use super::{
     Reason,
@@ -35,8 +35,9 @@ pub(super) fn judge(head: &[u8]) -> Result<Framing, Reason> {
 /// the place of each. No length changes, so the head keeps its one reading.
 pub(super) fn extract(head: &mut [u8], mark: Mark) -> SecretHeaders {
     let mut secrets = SecretHeaders::default();
-    let mut at = memmem::find(head, b"\r\n").map_or(head.len(), |end| end + 2);
-    while let Some(length) = memmem::find(&head[at..], b"\r\n") {
+    // In a good head, each CR belongs to the end of a line.
+    let mut at = memchr(b'\r', head).map_or(head.len(), |end| end + 2);
+    while let Some(length) = memchr(b'\r', &head[at..]) {
         let line = &mut head[at..at + length];
         at += length + 2;
         let Some(colon) = line.iter().position(|&b| b == b':') else { continue };

@@ -44,7 +44,6 @@ pub use guard::GuardedIo;
 pub use h2::judge as judge_h2;
 use http::HeaderMap;
 use tokio::sync::Notify;
-use zeroize::Zeroize;
 
 use super::secrets::{Mark, SecretHeaders};
 
@@ -183,11 +182,19 @@ impl Shared {
 /// Wipes what was written to a buffer, and lets go of one that has grown. What is behind its end was
 /// never written or wiped here before.
 fn wipe(buffer: &mut Vec<u8>) {
-    buffer.as_mut_slice().zeroize();
+    keyferry_secretmem::wipe(buffer);
     buffer.clear();
     if buffer.capacity() > MAX_KEPT {
         *buffer = Vec::new();
     }
+}
+
+/// The same, with what is behind the end of the buffer and may have been written before it was made shorter. It keeps its
+/// size.
+fn wipe_all(buffer: &mut Vec<u8>) {
+    buffer.resize(buffer.capacity(), 0);
+    keyferry_secretmem::wipe(buffer);
+    buffer.clear();
 }
 
 /// A request that is being answered.

@@ -1,10 +1,16 @@
 //! Heads and bodies in turn, without I/O.
 
-use memchr::memmem;
-use zeroize::Zeroize;
+use std::sync::LazyLock;
 
-use super::{Extracted, MAX_HEAD, Reason, Refusal, STAND_IN, chunked::Chunked, fields::Framing, head};
+use memchr::memmem;
+
+use super::{
+    Extracted, MAX_HEAD, Reason, Refusal, STAND_IN, chunked::Chunked, fields::Framing, head, wipe_all,
+};
 use crate::http::secrets::Mark;
+
+/// The end of a head.
+static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
 
 /// Follows the bytes of one connection.
 pub(super) struct Scanner {
@@ -116,7 +122,7 @@ impl Scanner {
         let target = head::target_of(&self.head);
         let of_body = !matches!(self.state, State::Head);
         self.state = State::Refused;
-        self.head.zeroize();
+        wipe_all(&mut self.head);
         Refusal { reason, status, target, of_body }
     }
 
@@ -148,7 +154,7 @@ impl Scanner {
         input: usize,
         out: &mut Vec<u8>,
     ) -> Result<usize, Reason> {
-        let Some(end) = memmem::find(&self.head[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
+        let Some(end) = END.find(&self.head[from..]).map(|at| from + at + 4) else {
             // What can be told early is told early: a line end without CR will never be followed
             // by an end that is looked for.
             let bare = memchr::memchr_iter(b'\n', &self.head).any(|at| at == 0 || self.head[at - 1] != b'\r');
@@ -175,7 +181,7 @@ impl Scanner {
         self.extracted.push(Extracted { mark, secrets: head::extract(&mut self.head, mark) });
         out.extend_from_slice(&self.head);
         // Beyond the head stands whatever came with it.
-        self.head.zeroize();
+        wipe_all(&mut self.head);
         Ok(taken)
     }
 }
