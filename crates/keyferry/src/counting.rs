@@ -1,6 +1,6 @@
-//! The counters: opened, their losses remembered, and the orders of the store carried to them.
+//! The counters: opened, their losses remembered, and the rounds for the orders of the store.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use keyferry_core::{
     audit::AuditDraft,
@@ -12,14 +12,13 @@ use keyferry_core::{
 };
 use keyferry_storage::counter::{MemoryCounters, RedisClock, RedisCounters, RedisError};
 
-use crate::config;
+use crate::{
+    config,
+    orders::{Orders, ROUND, Standing},
+};
 
 /// The name under which the life of the counters is remembered that the store was last served with.
 const GENERATION_SETTING: &str = "counters_generation";
-/// How often it is looked for orders that were left over.
-const PAUSE: Duration = Duration::from_millis(500);
-/// Orders in one go.
-const BATCH: u32 = 256;
 
 /// Why there are no counters.
 #[derive(Debug, thiserror::Error)]
@@ -88,46 +87,29 @@ fn lost(clock: &dyn Clock) -> AuditDraft {
     }
 }
 
-/// Carries left-over orders to the counters and remembers their losses, for ever. Whoever changes something moves the epoch at
-/// once; what is left over is of a process that ended in between, or of counters that were away.
-pub async fn carry(store: Arc<dyn Store>, counters: Arc<dyn Counters>, clock: Arc<dyn Clock>) {
-    let mut tick = tokio::time::interval(PAUSE);
+/// Goes the rounds for orders and remembers losses of the counters, for ever.
+pub async fn tend(
+    orders: Arc<Orders>,
+    store: Arc<dyn Store>,
+    counters: Arc<dyn Counters>,
+    clock: Arc<dyn Clock>,
+) {
+    let mut tick = tokio::time::interval(ROUND);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut known = counters.generation();
+    let mut standing = Standing::new();
     let mut well = true;
     loop {
         tick.tick().await;
-        let carried = once(&*store, &*counters).await;
-        if let (Err(error), true) = (&carried, well) {
+        let gone = orders.round(&mut standing).await;
+        if let (Err(error), true) = (&gone, well) {
             tracing::warn!(event = "epochs_not_moved", %error);
         }
-        well = carried.is_ok();
+        well = gone.is_ok();
         if counters.generation() != known
             && remember(&*store, &*counters, Some(&known), &*clock).await.is_ok()
         {
             known = counters.generation();
-        }
-    }
-}
-
-async fn once(
-    store: &dyn Store,
-    counters: &dyn Counters,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    loop {
-        let orders = store.epochs_to_move(BATCH).await?;
-        if orders.is_empty() {
-            return Ok(());
-        }
-        // Once for each: whoever reads a view anew meanwhile should not find it old again and again.
-        let tenants: HashSet<_> = orders.iter().map(|(_, tenant)| tenant).collect();
-        for tenant in tenants {
-            counters.move_epoch(tenant).await?;
-        }
-        let done: Vec<i64> = orders.iter().map(|(n, _)| *n).collect();
-        store.epochs_moved(&done).await?;
-        if orders.len() < BATCH as usize {
-            return Ok(());
         }
     }
 }

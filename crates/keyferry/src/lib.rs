@@ -27,6 +27,7 @@ pub mod gateway;
 pub mod harden;
 pub mod http;
 pub mod lifecycle;
+pub mod orders;
 pub mod sidecar;
 pub mod single;
 pub mod socket;

@@ -24,6 +24,7 @@ use crate::{
     harden::{Grants, LockLimit},
     http::{self, App, BindError, Door, Health},
     lifecycle::Running,
+    orders::Orders,
     single::{self, Alone, NotAlone},
     telemetry::metrics,
     upstream::{TrustError, UpstreamClient, plaintext_hosts},
@@ -98,6 +99,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let (vault, unsealer) = custody::for_gateway(&ground, service);
     let unsealing = unsealing(&ground, config.sealed_max_uses).await;
     let counters = counting::open(config.counters, &*store, &*clock).await?;
+    let orders = Arc::new(Orders::new(Arc::clone(&store), Arc::clone(&counters)));
     let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
 
     let upstream = UpstreamClient::new(config.upstream, Arc::clone(&entropy))?;
@@ -124,6 +126,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         entropy: Arc::clone(&entropy),
         store: Arc::clone(&store),
         counters: Arc::clone(&counters),
+        orders: Arc::clone(&orders),
         providers,
         catalogue,
         policy: config.policy,
@@ -150,7 +153,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
         tokio::spawn(holds.renew()),
-        tokio::spawn(counting::carry(Arc::clone(&store), counters, Arc::clone(&clock))),
+        tokio::spawn(counting::tend(orders, Arc::clone(&store), counters, Arc::clone(&clock))),
         tokio::spawn(destroy_overlapped(store, clock)),
         tokio::spawn(tend_memory()),
     ];

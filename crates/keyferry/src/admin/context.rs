@@ -189,7 +189,11 @@ impl Context {
         let (state, tenant) = (Arc::clone(&self.state), tenant.clone());
         let done = tokio::spawn(async move {
             let changed = change(Arc::clone(&state.store)).await;
-            let moved = state.counters.move_epoch(&tenant).await;
+            let moved = match &changed {
+                Ok(_) => state.orders.carry(&tenant).await,
+                // The store may be away: it is not asked for its orders.
+                Err(_) => state.orders.move_epoch(&tenant).await,
+            };
             let changed = changed?;
             moved?;
             Ok(changed)

@@ -42,6 +42,7 @@ use crate::{
     custody::{Unsealing, Vault},
     gateway::KeyTest,
     http::EndsConnection,
+    orders::Orders,
 };
 
 /// What the control plane needs.
@@ -51,6 +52,7 @@ pub struct AdminState {
     pub entropy: Arc<dyn Entropy>,
     pub store: Arc<dyn Store>,
     pub counters: Arc<dyn Counters>,
+    pub orders: Arc<Orders>,
     pub providers: Arc<Providers>,
     pub catalogue: Arc<Catalogue>,
     pub policy: Policy,

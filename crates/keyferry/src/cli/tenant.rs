@@ -1,6 +1,7 @@
 //! `keyferry tenant …`
 
 use http::Method;
+use keyferry_core::{fallback::Failure, tenant::Ceiling};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -71,6 +72,37 @@ pub(super) struct Settings {
     /// Requests a UTC day.
     #[arg(long, value_name = "N")]
     daily_quota: Option<u64>,
+    /// Whether the platform's key may serve in a case: missing, unauthorized, rate_limited, no_credit or server_error; may
+    /// be given several times.
+    #[arg(long, value_name = "CASE=true|false", value_parser = switch)]
+    fallback: Vec<(String, bool)>,
+    /// What the platform may pay, in millionths of a US dollar; `none`: nothing.
+    #[arg(long, value_name = "N|none", value_parser = ceiling)]
+    budget_micro_usd: Option<Ceiling>,
+    /// What that counts over: a month of UTC, or all time.
+    #[arg(long, value_parser = ["month", "total"])]
+    budget_period: Option<String>,
+}
+
+/// One of the cases in which the platform's key may serve, on or off.
+fn switch(text: &str) -> Result<(String, bool), String> {
+    let cases = Failure::ALL.map(Failure::as_str);
+    let (case, on) = text.split_once('=').ok_or("expected CASE=true or CASE=false")?;
+    if !cases.contains(&case) {
+        return Err(format!("the cases are {}", cases.join(", ")));
+    }
+    let on = on.parse().map_err(|_| "a case is on (true) or off (false)")?;
+    Ok((case.to_owned(), on))
+}
+
+/// `none` is a value as well: it takes a ceiling away.
+fn ceiling(text: &str) -> Result<Ceiling, String> {
+    if text == "none" {
+        return Ok(Ceiling(None));
+    }
+    text.parse()
+        .map(|number| Ceiling(Some(number)))
+        .map_err(|_| "expected a whole number, or none".to_owned())
 }
 
 const COLUMNS: &[&str] = &["id", "name", "tier", "byok_enabled", "daily_quota", "created_at"];
@@ -87,6 +119,10 @@ impl Settings {
         set("tier", self.tier.map(Value::from));
         set("byok_enabled", self.byok_enabled.map(Value::from));
         set("daily_quota", self.daily_quota.map(Value::from));
+        let switches: Map<_, _> = self.fallback.into_iter().map(|(case, on)| (case, on.into())).collect();
+        set("fallback", (!switches.is_empty()).then(|| switches.into()));
+        set("budget_micro_usd", self.budget_micro_usd.map(|ceiling| json!(ceiling.0)));
+        set("budget_period", self.budget_period.map(Value::from));
         body
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Issuer, OPERATOR, Provider, a_key, command};
+use crate::harness::{Gateway, Issuer, OPERATOR, Options, Provider, a_key, command};
 
 /// Runs a command with this environment and standard input. On a thread of its own: the gateway's
 /// provider lives on this one.
@@ -195,6 +195,61 @@ async fn a_gateway_that_is_not_there_is_said_plainly() {
         assert_eq!(output.status.code(), Some(1), "{id:?}");
         assert!(!text(&output.stderr).contains("is it running?"), "{id:?} went out");
     }
+}
+
+#[tokio::test]
+async fn fallback_and_budget_are_set_and_taken_away() {
+    let provider = Provider::right().await;
+    let platform = a_key("sk-proj-");
+    let yaml = format!(
+        "providers: {{openai: {{platform_key: {platform}}}}}\nprices: {{openai/*: {{input: '1', output: '1'}}}}"
+    );
+    let gateway = Gateway::start(Options::to(&provider).yaml(&yaml)).await;
+    let tenant = async |arguments: &str| {
+        let words: Vec<&str> = ["tenant"].into_iter().chain(arguments.split(' ')).chain(["--json"]).collect();
+        json_of(&ask(&gateway, &words, "").await)
+    };
+    let made = "create acme --byok-enabled true --fallback missing=true --fallback no_credit=true \
+                --budget-micro-usd 5000000 --budget-period total";
+    let made = tenant(made).await;
+    let switches = |missing: bool| {
+        json!({"missing": missing, "unauthorized": false, "rate_limited": false, "no_credit": true,
+            "server_error": false})
+    };
+    assert_eq!(made["fallback"], switches(true));
+    assert_eq!((&made["budget_micro_usd"], &made["budget_period"]), (&json!(5_000_000), &json!("total")));
+    let token = gateway.token("acme", &json!({"role": "caller"})).await;
+    let chat = async || {
+        let body = json!({"model": "m", "messages": [], "max_tokens": 5});
+        gateway.post(&token, "/openai/v1/chat/completions", &[], &body).await
+    };
+    chat().await.expect(200);
+    assert_eq!(provider.last().header("authorization"), format!("Bearer {platform}"));
+
+    let changed = tenant("update acme --budget-micro-usd none").await;
+    assert_eq!(
+        (&changed["budget_micro_usd"], &changed["budget_period"]),
+        (&Value::Null, &json!("total")),
+        "what is not given stays"
+    );
+    chat().await.refused(402, "BUDGET_EXCEEDED");
+    let changed =
+        tenant("update acme --fallback missing=false --budget-micro-usd 7 --budget-period month").await;
+    assert_eq!(changed["fallback"], switches(false), "the other cases stay");
+    assert_eq!((&changed["budget_micro_usd"], &changed["budget_period"]), (&json!(7), &json!("month")));
+    chat().await.refused(404, "BYOK_KEY_NOT_FOUND");
+    for wrong in [
+        ["--fallback", "moon=true"],
+        ["--fallback", "missing"],
+        ["--fallback", "missing=1"],
+        ["--budget-micro-usd", "-1"],
+        ["--budget-micro-usd", "1.5"],
+        ["--budget-period", "day"],
+    ] {
+        let output = ask(&gateway, &["tenant", "update", "acme", wrong[0], wrong[1]], "").await;
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+    assert_eq!(tenant("get acme").await["fallback"], switches(false));
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
 //! Many gateways on one PostgreSQL and one Redis: what one does, all obey; what is counted, is counted once.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use crate::harness::{Gateway, Issuer, Options, Provider, Shared, a_key};
+use crate::harness::{Gateway, Issuer, Options, Provider, Shared, a_key, until};
 
 const NO_RATES: &str = "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}";
 
@@ -66,6 +69,56 @@ async fn what_one_revokes_the_other_refuses_from_the_next_request_on() {
         .await
         .expect(200);
     other.chat(&tenant.caller_token).await.refused(404, "BYOK_DISABLED");
+}
+
+#[tokio::test]
+async fn a_change_moves_its_epoch_once() {
+    let Some(shared) = Shared::open("a_change_moves_its_epoch_once").await else { return };
+    let provider = Provider::right().await;
+    let gateways = two(&shared, &provider).await;
+    let tenant = gateways[0].tenant_with_key("openai", &a_key("key-")).await;
+    let path = format!("/tenants/{}", tenant.id);
+    let mut redis = shared.redis.client(0);
+    let mut epoch = || redis.ask::<String>(&format!("GET kf:{{{}}}:epoch", tenant.id));
+    for quota in 1..=3 {
+        let before = epoch();
+        gateways[quota % 2].operator("PATCH", &path, &json!({"daily_quota": quota})).await.expect(200);
+        let moved = epoch();
+        assert_ne!(moved, before);
+        // Rounds of both gateways, in which what was left over would be carried.
+        sleep(Duration::from_millis(1200)).await;
+        assert_eq!(epoch(), moved, "quota {quota}");
+    }
+}
+
+/// The counters stand still between a change and the move of its epoch, and the gateway that made it dies.
+#[tokio::test]
+async fn a_change_whose_gateway_dies_before_the_epoch_moves_is_obeyed_within_a_second() {
+    let test = "a_change_whose_gateway_dies_before_the_epoch_moves_is_obeyed_within_a_second";
+    let Some(shared) = Shared::open(test).await else { return };
+    let provider = Provider::right().await;
+    let [mut one, other] = two(&shared, &provider).await;
+    let tenant = one.tenant_with_key("openai", &a_key("key-")).await;
+    other.chat(&tenant.caller_token).await.expect(200);
+    let path = format!("/tenants/{}", tenant.id);
+    shared.redis.pause();
+    let off = json!({"byok_enabled": false});
+    // Nobody waits for its answer.
+    let asked = tokio::time::timeout(Duration::from_millis(200), one.operator("PATCH", &path, &off)).await;
+    assert!(asked.is_err(), "the counters do not answer");
+    until("the change is made", || async {
+        let seen = other.operator("GET", &path, &Value::Null).await.expect(200).json();
+        (seen["byok_enabled"] == false).then_some(())
+    })
+    .await;
+    one.kill();
+    shared.redis.resume();
+    let begun = Instant::now();
+    until("the change is obeyed", || async {
+        (other.chat(&tenant.caller_token).await.status() == 404).then_some(())
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
 }
 
 #[tokio::test]
