@@ -15,8 +15,8 @@ mod tenant;
 mod token;
 mod usage;
 mod usage_rows;
-mod whole;
 mod wrapped;
+mod writer;
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -38,6 +38,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use self::writer::Writer;
 use crate::{
     errors::away,
     migrations::{self, Step},
@@ -52,9 +53,7 @@ const BUSY: Duration = Duration::from_millis(400);
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
-    writer: SqlitePool,
-    /// The writer's connection between two transactions that are whole.
-    kept: whole::Kept,
+    writer: Writer,
     readers: SqlitePool,
     /// For lists and sums over many rows: however long they take, admission has its own.
     reports: SqlitePool,
@@ -88,8 +87,7 @@ impl SqliteStore {
             readers: pool(4).await.map_err(away)?,
             reports: pool(2).await.map_err(away)?,
             pings: pool(1).await.map_err(away)?,
-            writer,
-            kept: whole::Kept::default(),
+            writer: Writer::new(writer),
             chain: OnceLock::new(),
             to_shred: AtomicBool::new(true),
             file: path.to_owned(),
@@ -108,11 +106,14 @@ impl SqliteStore {
             self.to_shred.store(true, Ordering::SeqCst);
         }
         if self.to_shred.load(Ordering::SeqCst) {
-            let _wanted = self.kept.wanted();
-            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await;
-            let blocked = row.and_then(|row| row.try_get::<i64, _>(0)).unwrap_or(1);
+            let blocked = self.truncate().await.unwrap_or(1);
             self.to_shred.store(blocked != 0, Ordering::SeqCst);
         }
+    }
+
+    async fn truncate(&self) -> sqlx::Result<i64> {
+        let mut writer = self.writer.acquire().await?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await?.try_get(0)
     }
 
     /// It is in this process: what it waits for has its own limits.
@@ -132,15 +133,15 @@ impl SqliteStore {
     }
 
     pub(crate) async fn alive(&self) -> Result<(), StoreError> {
+        self.in_place()?;
         // A read would not notice a disk that is full or a lock that is held.
-        self.write_with(&self.pings).await?.rollback().await.map_err(away)
+        self.pings.begin_with("BEGIN IMMEDIATE").await.map_err(away)?.rollback().await.map_err(away)
     }
 
     pub(crate) async fn tidy_up(&self) {
         self.readers.close().await;
         self.reports.close().await;
         self.pings.close().await;
-        let _wanted = self.kept.wanted();
         // Nobody reads any more, so the write-ahead log can go into the database whole.
         self.shred(true).await;
         self.writer.close().await;
@@ -152,13 +153,8 @@ impl SqliteStore {
     }
 
     async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
-        let _wanted = self.kept.wanted();
-        self.write_with(&self.writer).await
-    }
-
-    async fn write_with(&self, pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.in_place()?;
-        pool.begin_with("BEGIN IMMEDIATE").await.map_err(away)
+        self.writer.begin().await.map_err(away)
     }
 
     /// SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
@@ -286,7 +282,9 @@ mod tests {
         let secret = ServiceSecret::generate(&SystemEntropy);
         store.open_audit(AuditChain::new(secret.audit_key())).await.expect("opens");
         // The connection may add no page: to SQLite that is a full disk.
-        sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.expect("set");
+        let mut writer = store.writer.acquire().await.expect("free");
+        sqlx::query("PRAGMA max_page_count = 1").execute(&mut *writer).await.expect("set");
+        drop(writer);
         let full = store.append_audit(draft("x".repeat(100_000))).await;
         assert!(matches!(full, Err(StoreError::Away(_))), "{full:?}");
         store.append_audit(draft("x".repeat(100_000))).await.expect("the next write has room");
@@ -325,7 +323,9 @@ mod tests {
     async fn rows_that_had_no_room_on_the_disk_are_written_when_there_is_some() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
-        sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.expect("set");
+        let mut writer = store.writer.acquire().await.expect("free");
+        sqlx::query("PRAGMA max_page_count = 1").execute(&mut *writer).await.expect("set");
+        drop(writer);
         let many = rows(0..1000);
         let full = store.record_usage(&many).await;
         assert!(matches!(full, Err(StoreError::Away(_))), "{full:?}");
@@ -371,9 +371,11 @@ mod tests {
         });
         for number in 0..200_u8 {
             store.init_setting(&format!("name {number}"), &[number]).await.expect("it has its turn");
+            let row = u32::MAX - u32::from(number) - 1;
+            store.record_usage(&rows(row..row + 1)).await.expect("it has its turn");
         }
         ended.store(true, Ordering::SeqCst);
-        assert_eq!(writing.await.expect("written"), count(&store).await);
+        assert_eq!(writing.await.expect("written") + 200, count(&store).await);
         store.init_setting("last", b"value").await.expect("what is kept is given back");
         store.close().await;
     }

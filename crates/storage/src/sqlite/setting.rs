@@ -42,7 +42,7 @@ impl SqliteStore {
         sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(name)
             .bind(value)
-            .execute(&self.writer)
+            .execute(&mut *self.writer.acquire().await.map_err(away)?)
             .await
             .map_err(away)?;
         Ok(self.setting_get(name).await?.unwrap_or_default())

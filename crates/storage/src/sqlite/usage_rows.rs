@@ -74,7 +74,8 @@ impl SqliteStore {
         let mut values = Values::default();
         values.last_used(records);
         values.rows(records);
-        self.whole(&texts(records).whole, values.all()?).await
+        self.in_place()?;
+        self.writer.whole(&texts(records).whole, values.all()?).await.map_err(away)
     }
 
     /// Rows of which some cost something, which is added up with them.
