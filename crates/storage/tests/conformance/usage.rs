@@ -126,6 +126,6 @@ pub(crate) async fn every_row_is_written_however_many_come_together(store: &dyn 
     assert_eq!((total.cost_micro_usd, paid), (162, 162), "what rows cost, and their sum");
     let rows = store.usage_rows(&tenant, None, None, &page(200)).await.expect("listed").data;
     let last: Vec<_> = (0..130).rev().map(|number| format!("req_6_1_{number}")).collect();
-    let listed: Vec<_> = rows.iter().map(|row| row.request_id.to_string()).take(65).collect();
+    let listed: Vec<_> = rows.iter().map(|row| row.request_id.clone()).take(65).collect();
     assert_eq!(listed, last[..65], "in the order in which they came");
 }
