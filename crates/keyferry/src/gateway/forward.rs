@@ -114,15 +114,7 @@ impl Gateway {
                 None => None,
             };
             let Some((again, (next, under_way))) = next else {
-                let receipt = receipt(&settlement);
-                let mut answer = match failed {
-                    Failed::Answered(error) => pass_error(*error, &key.key, settlement).await,
-                    Failed::Unreached(problem) | Failed::Broken(problem) => {
-                        failed_with(&passage, settlement, &problem).await
-                    }
-                };
-                answer.headers_mut().extend(receipt);
-                return answer;
+                return failed.pass(&passage, &key, settlement).await;
             };
             if let Next::Platform(platform, failure) = next {
                 key = platform;
@@ -328,6 +320,26 @@ enum Failed {
     Unreached(Problem),
     /// Anything else: it may have worked on the request, or its circuit kept it back.
     Broken(Problem),
+}
+
+impl Failed {
+    /// The answer, when nothing is left to try.
+    async fn pass(
+        self,
+        passage: &Passage<'_>,
+        key: &PlacedKey,
+        settlement: Settlement,
+    ) -> Response<AnswerBody> {
+        let receipt = receipt(&settlement);
+        let mut answer = match self {
+            Self::Answered(error) => pass_error(*error, &key.key, settlement).await,
+            Self::Unreached(problem) | Self::Broken(problem) => {
+                failed_with(passage, settlement, &problem).await
+            }
+        };
+        answer.headers_mut().extend(receipt);
+        answer
+    }
 }
 
 /// What becomes of a body that is longer than its limit.
