@@ -140,13 +140,12 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         keyring: Arc::clone(&keyring),
         draining: AtomicBool::new(false),
     });
-    let stalls = tokio::spawn(gateway.watch_stalls());
     let door = Door::default();
     let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics, door });
 
     let bound = bind(&config.listeners, &*app.entropy).await?;
     let mut chores = vec![
-        stalls,
+        tokio::spawn(app.gateway.watch_stalls()),
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
         tokio::spawn(holds.renew()),
