@@ -18,6 +18,9 @@ const BYTES: u8 = 2 << 5;
 const TEXT: u8 = 3 << 5;
 const ARRAY: u8 = 4 << 5;
 
+/// What stands in the rest of the first byte when the argument follows in 1, 2, 4 or 8 bytes.
+const FOLLOWS: [u8; 4] = [0x18, 0x19, 0x1a, 0x1b];
+
 /// The encoding of an array: every item carries its type and length, integers and lengths take their shortest form.
 ///
 /// Different lists of text, bytes and unsigned integers therefore have different encodings.
@@ -75,14 +78,14 @@ fn head(to: &mut Vec<u8>, major: u8, argument: u64) {
     let bytes = argument.to_be_bytes();
     match argument {
         0..24 => to.push(major | bytes[7]),
-        24..0x100 => to.extend_from_slice(&[major | 24, bytes[7]]),
-        0x100..0x1_0000 => to.extend_from_slice(&[major | 25, bytes[6], bytes[7]]),
+        24..0x100 => to.extend_from_slice(&[major | FOLLOWS[0], bytes[7]]),
+        0x100..0x1_0000 => to.extend_from_slice(&[major | FOLLOWS[1], bytes[6], bytes[7]]),
         0x1_0000..0x1_0000_0000 => {
-            to.push(major | 26);
+            to.push(major | FOLLOWS[2]);
             to.extend_from_slice(&bytes[4..]);
         }
         _ => {
-            to.push(major | 27);
+            to.push(major | FOLLOWS[3]);
             to.extend_from_slice(&bytes);
         }
     }

@@ -67,8 +67,9 @@ impl Context<'_> {
     /// Associated data of the wrap layer:
     /// `["keyferry", 1, "dek", tenant, provider, credential, version, origin, kek_id]`.
     pub(crate) fn dek_aad(&self, kek: &KekId) -> Vec<u8> {
-        let [a, b, c, d, e, f, g, h] = self.items(Purpose::Dek);
-        cbor::array(&[a, b, c, d, e, f, g, h, Item::Text(kek.as_str())])
+        let mut items = [Item::Text(kek.as_str()); 9];
+        items[..8].copy_from_slice(&self.items(Purpose::Dek));
+        cbor::array(&items)
     }
 
     fn items(&self, purpose: Purpose) -> [Item<'_>; 8] {

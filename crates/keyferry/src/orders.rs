@@ -117,9 +117,9 @@ impl Orders {
         }
         self.store.epochs_moved(&carried).await?;
         let mut left = self.carried();
-        carried.iter().for_each(|number| {
+        for number in &carried {
             left.remove(number);
-        });
+        }
         Ok(())
     }
 

@@ -1,11 +1,7 @@
 //! Start-up, read from top to bottom: secrets, store, parts, listeners. Nothing is bound before
 //! everything that can be wrong has been checked.
 
-use std::{
-    os::unix::fs::DirBuilderExt,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
 
 use keyferry_core::{
     clock::Clock,
@@ -90,7 +86,6 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     warn_of(&config);
     tell_of_memory();
     make_folder(&config)?;
-
     let alone = alone(&config)?;
     let (time, chance) = (Arc::clone(&clock), Arc::clone(&entropy));
     let OpenedGround { ground, service, chores: root_chores } =
@@ -135,21 +130,13 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         key_test: KeyTest::new(Arc::clone(&gateway)),
         operators,
     });
-    let health = Arc::new(Health {
-        store: Arc::clone(&store),
-        counters: Arc::clone(&counters),
-        keyring: Arc::clone(&keyring),
-        draining: AtomicBool::new(false),
-    });
-    let stalls = tokio::spawn(gateway.watch_stalls());
-    let door = Door::default();
-    let metrics_upkeep = tokio::spawn(metrics::keep_up(metrics.clone()));
+    let (health, door) = (Health::new(&store, &keyring, &counters), Door::default());
     let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics, door });
 
     let bound = bind(&config.listeners, &*app.entropy).await?;
     let mut chores = vec![
-        stalls,
-        metrics_upkeep,
+        tokio::spawn(app.gateway.watch_stalls()),
+        tokio::spawn(metrics::keep_up(app.metrics.clone())),
         tokio::spawn(upstream.sweep()),
         tokio::spawn(keyring.sweep()),
         tokio::spawn(holds.renew()),

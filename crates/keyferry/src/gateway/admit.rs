@@ -42,6 +42,14 @@ pub(super) fn hash_mismatch() -> Problem {
     Problem::new(Code::HashMismatch, "The body is not the one this token was made for.")
 }
 
+/// A denial, with the limit that it is for.
+fn told(denial: &Denial, candidates: &Candidates<'_>, limits: &Limits) -> Problem {
+    let mut problem = Problem::new(denial.code(), candidates.tell(denial));
+    problem.retry_after = denial.retry_after(limits.at);
+    problem.limit = limits.refused(denial);
+    problem
+}
+
 impl Gateway {
     /// Lets the request through, or says why not.
     ///
@@ -118,12 +126,7 @@ impl Gateway {
                     spent = Some(self.views.spent(caller.tenant(), span).await?);
                 }
                 Conclusion::Stale => self.views.forget(&view),
-                Conclusion::Denied(denial) => {
-                    let mut problem = Problem::new(denial.code(), candidates.tell(&denial));
-                    problem.retry_after = denial.retry_after(now);
-                    problem.limit = limits.refused(&denial);
-                    return Err(problem);
-                }
+                Conclusion::Denied(denial) => return Err(told(&denial, candidates, &limits)),
             }
         }
         Err(Problem::unavailable("The tenant is being changed."))

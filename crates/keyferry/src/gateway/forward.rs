@@ -57,11 +57,7 @@ impl Gateway {
         let deadline = Instant::now() + self.upstream.limits.total_timeout;
         let mut tries = Tries::new(spare, deadline);
         let mut call = Call {
-            lane: Lane {
-                host: passage.provider.host().clone(),
-                purpose: Purpose::Provider(passage.provider.id.clone()),
-                tenant: Some(settlement.record().tenant.clone()),
-            },
+            lane: lane(&passage, &settlement),
             method,
             path: target.upstream,
             headers,
@@ -112,15 +108,7 @@ impl Gateway {
                 None => None,
             };
             let Some((again, (next, under_way))) = next else {
-                let receipt = Receipt::of(&settlement);
-                let mut answer = match failed {
-                    Failed::Answered(error) => Box::pin(pass_error(*error, &key.key, settlement)).await,
-                    Failed::Unreached(problem) | Failed::Broken(problem) => {
-                        Box::pin(failed_with(&passage, settlement, &problem)).await
-                    }
-                };
-                receipt.put(answer.headers_mut());
-                return answer;
+                return Box::pin(failed.pass(&passage, &key, settlement)).await;
             };
             if let Next::Platform(platform, failure) = next {
                 key = platform;
@@ -328,6 +316,26 @@ enum Failed {
     Broken(Problem),
 }
 
+impl Failed {
+    /// The answer, when nothing is left to try.
+    async fn pass(
+        self,
+        passage: &Passage<'_>,
+        key: &PlacedKey,
+        settlement: Settlement,
+    ) -> Response<AnswerBody> {
+        let receipt = Receipt::of(&settlement);
+        let mut answer = match self {
+            Self::Answered(error) => pass_error(*error, &key.key, settlement).await,
+            Self::Unreached(problem) | Self::Broken(problem) => {
+                failed_with(passage, settlement, &problem).await
+            }
+        };
+        receipt.put(answer.headers_mut());
+        answer
+    }
+}
+
 /// What becomes of a body that is longer than its limit.
 #[derive(Clone, Copy)]
 enum TooLong {
@@ -335,6 +343,15 @@ enum TooLong {
     Refused,
     /// Its beginning is good enough: of an error, status and headers matter more than the end.
     Cut,
+}
+
+/// Whose connections serve a request.
+fn lane(passage: &Passage<'_>, settlement: &Settlement) -> Lane {
+    Lane {
+        host: passage.provider.host().clone(),
+        purpose: Purpose::Provider(passage.provider.id.clone()),
+        tenant: Some(settlement.record().tenant.clone()),
+    }
 }
 
 fn whole(mut pieces: Vec<Bytes>) -> Bytes {

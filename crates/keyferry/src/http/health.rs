@@ -32,6 +32,16 @@ pub struct Health {
 }
 
 impl Health {
+    /// Of a process that serves.
+    pub fn new(store: &Arc<dyn Store>, keyring: &Arc<Keyring>, counters: &Arc<dyn Counters>) -> Arc<Self> {
+        Arc::new(Self {
+            store: Arc::clone(store),
+            keyring: Arc::clone(keyring),
+            counters: Arc::clone(counters),
+            draining: AtomicBool::new(false),
+        })
+    }
+
     /// `/healthz`: the process answers.
     pub(super) fn alive() -> Response<AnswerBody> {
         json_answer(StatusCode::OK, &json!({"status": "ok"}))

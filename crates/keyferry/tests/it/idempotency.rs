@@ -48,7 +48,7 @@ async fn a_request_that_comes_again_is_paid_once_and_told_which_was_first() {
     let first = ask(&gateway, &token, "order-1", "hello").await.expect(200);
     for _ in 0..3 {
         let again = ask(&gateway, &token, "order-1", "hello").await;
-        assert!(again.text().contains(&first.header("x-keyferry-request-id")), "{}", again.text());
+        assert!(again.text().contains(first.header("x-keyferry-request-id")), "{}", again.text());
         again.refused(409, "BYOK_REPLAY_DETECTED");
     }
     // And by the name of the unified surface it is another request.
