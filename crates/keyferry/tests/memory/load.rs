@@ -1,11 +1,8 @@
 //! A thousand mixed requests: every way to bring a key, and every way a request can end.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
-use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    rand,
-};
+use aws_lc_rs::rand;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use keyferry_core::{
     clock::{Clock, SystemClock},
@@ -16,7 +13,10 @@ use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::harness::{Answer, Connection, Gateway, OPERATOR, Options, Provider, Seen, post_json, request};
+use crate::{
+    harness::{Answer, Connection, Gateway, OPERATOR, Options, Provider, Seen, post_json, request},
+    requests::{SESSION_KEY, ask, encrypted, own_slot},
+};
 
 /// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ const ROUND: [Case; 25] = [
 ];
 
 impl Case {
-    fn name(self) -> String {
+    pub fn name(self) -> String {
         format!("{self:?}").to_ascii_lowercase()
     }
 
@@ -99,11 +99,16 @@ impl Case {
     }
 }
 
+/// What stands where keys stand.
+pub fn credential(seen: &Seen) -> String {
+    ["authorization", "x-api-key", "x-goog-api-key"].map(|name| seen.header(name)).concat()
+}
+
 /// What the provider makes of a request: the case stands in the model's name.
 fn script(seen: &Seen) -> Answer {
     let text = format!("{} {}", seen.target, String::from_utf8_lossy(&seen.body));
     let is = |case: Case| text.contains(&format!("case-{}", case.name()));
-    let credential = ["authorization", "x-api-key", "x-goog-api-key"].map(|name| seen.header(name)).concat();
+    let credential = credential(seen);
     let key = credential.trim_start_matches("Bearer ");
     if is(Cancelled) {
         Answer::events().chunk("data: {\"id\":\"1\",\"choices\":[]}\n\n").then_hang()
@@ -163,6 +168,8 @@ pub struct Stage {
     pub carried: Vec<Key>,
     pub session: Vec<Key>,
     pub sealed: Vec<Key>,
+    /// The platform's: from the configuration, or from a file that it names.
+    pub platform: Vec<Key>,
     /// What the gateway publishes to seal to.
     list: SealingKeyList,
     /// Keys that came in bodies and are sealed or gone: rotated, refused.
@@ -170,6 +177,8 @@ pub struct Stage {
     /// A host in the configuration: a text that is known to be in memory.
     pub marker: String,
     poor: String,
+    /// A token of a tenant without keys, whose requests the platform pays.
+    pub paid: String,
 }
 
 impl Stage {
@@ -181,9 +190,21 @@ impl Stage {
             Some(config) => Provider::start_tls(config, script).await,
         };
         let marker = format!("{}.example", fresh_key("gemini").to_ascii_lowercase());
+        let platform = PROVIDERS.map(|provider| (provider, fresh_key(provider)));
+        let [(_, of_openai), (_, of_anthropic), (_, of_gemini)] = &platform;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("anthropic.key");
+        std::fs::write(&file, of_anthropic).expect("a file");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("mode");
         let options = options
             .yaml(&format!(
-                "providers: {{marker: {{kind: openai-compatible, base_url: \"https://{marker}/v1\"}}}}"
+                "providers:
+  marker: {{kind: openai-compatible, base_url: \"https://{marker}/v1\"}}
+  openai: {{platform_key: {of_openai}}}
+  anthropic: {{platform_key_file: {}}}
+  gemini: {{platform_key: {of_gemini}}}
+prices: {{openai/*: {ONE}, anthropic/*: {ONE}, gemini/*: {ONE}}}",
+                file.display()
             ))
             .upstream("first_byte_timeout: 400ms")
             .upstream("max_response_bytes: 65536")
@@ -191,10 +212,15 @@ impl Stage {
             .quiet();
         let options =
             HOSTS.iter().fold(options, |options, host| options.dial(host, provider.address, plaintext));
-        Self::furnish(options, provider, keys, marker).await
+        Self::furnish(options, provider, keys, (marker, platform.to_vec())).await
     }
 
-    async fn furnish(options: Options, provider: Provider, keys: usize, marker: String) -> Self {
+    async fn furnish(
+        options: Options,
+        provider: Provider,
+        keys: usize,
+        (marker, platform): (String, Vec<Key>),
+    ) -> Self {
         let gateway = Gateway::start(options).await;
         let mut held = Vec::new();
         for number in 0..keys.div_ceil(3) {
@@ -210,6 +236,13 @@ impl Stage {
         let poor = json!({"id": "poor", "name": "poor", "byok_enabled": true, "daily_quota": 1});
         gateway.operator("POST", "/tenants", &poor).await.expect(201);
         let poor = gateway.token("poor", &json!({"role": "caller"})).await;
+        let paid = json!({"id": "paid", "byok_enabled": true, "fallback": {"missing": true}, "budget_micro_usd": MUCH});
+        gateway.operator("POST", "/tenants", &paid).await.expect(201);
+        let paid = gateway.token("paid", &json!({"role": "caller"})).await;
+        // Where this one's own key fails, the platform's goes to the provider after it.
+        let falls_back =
+            json!({"fallback": {"unauthorized": true, "server_error": true}, "budget_micro_usd": MUCH});
+        gateway.operator("PATCH", "/tenants/tenant-0", &falls_back).await.expect(200);
         // As many as are stored come with requests, in five ways.
         let brought = |part: usize| {
             let provider = |number| PROVIDERS[number % 3];
@@ -221,6 +254,7 @@ impl Stage {
             carried: brought(3),
             session: brought(1),
             sealed: brought(1),
+            platform,
             list: SealingKeyList::parse(&list.body).expect("a list"),
             gateway,
             provider,
@@ -228,6 +262,7 @@ impl Stage {
             once: Vec::new(),
             marker,
             poor,
+            paid,
         }
     }
 
@@ -301,9 +336,12 @@ impl Stage {
             OverQuota => "poor".to_owned(),
             _ => format!("tenant-{}", number % self.held.len() / 3),
         };
+        // A third on the unified surface; of those without a key a seventh on the platform's.
+        let (unified, paid) = (number % 3 == 1, held && number % 7 == 3);
         let token = match case {
             OverQuota => &self.poor,
             Stranger => "sk-kf-AAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            _ if paid => &self.paid,
             _ => token.as_str(),
         };
         let mut headers = vec![("content-type", "application/json".to_owned())];
@@ -316,7 +354,9 @@ impl Stage {
                 ("x-api-key", token.to_owned()),
                 ("x-byok-keys", json!({ *provider: brought }).to_string()),
             ]),
-            2 => headers.extend([("x-keyferry-token", token.to_owned()), own_slot(provider, brought)]),
+            2 => {
+                headers.extend([("x-keyferry-token", token.to_owned()), own_slot(provider, unified, brought)])
+            }
             3 => headers.extend([
                 ("authorization", format!("Bearer {token}")),
                 ("x-encrypted-key", STANDARD.encode(encrypted(brought))),
@@ -330,7 +370,7 @@ impl Stage {
         if case == Malformed {
             headers.push(("transfer-encoding", "chunked, gzip".to_owned()));
         }
-        let (path, body) = ask(provider, case);
+        let (path, body) = ask(provider, unified, case);
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         connection.request("POST", &path, &headers, body.to_string().as_bytes()).await;
@@ -355,52 +395,12 @@ impl Stage {
     }
 }
 
+/// A price, and a budget that is never used up.
+const ONE: &str = "{input: '1', output: '1'}";
+const MUCH: u64 = 1_000_000_000_000;
+
 const UNLIMITED: &str =
     "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited, key_test: unlimited}
 byok: {session: true}";
 
-/// Under which keys of the session mode come.
-pub const SESSION_KEY: [u8; 32] = *b"session-key-of-the-memory-suite!";
-
-/// Nonce, ciphertext and tag.
-fn encrypted(key: &str) -> Vec<u8> {
-    let nonce = *b"twelve bytes";
-    let mut text = key.as_bytes().to_vec();
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &SESSION_KEY).expect("32 bytes"))
-        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut text)
-        .expect("sealed");
-    [&nonce[..], &text].concat()
-}
-
 pub const HOSTS: [&str; 3] = ["api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com"];
-
-fn own_slot(provider: &str, key: &str) -> (&'static str, String) {
-    match provider {
-        "openai" => ("authorization", format!("Bearer {key}")),
-        "anthropic" => ("x-api-key", key.to_owned()),
-        _ => ("x-goog-api-key", key.to_owned()),
-    }
-}
-
-/// Path and body of a request.
-pub fn ask(provider: &str, case: Case) -> (String, Value) {
-    let model = format!("case-{}", case.name());
-    let stream = matches!(case, Streamed | Cancelled);
-    match provider {
-        "openai" => (
-            "/openai/v1/chat/completions".to_owned(),
-            json!({"model": model, "messages": [{"role": "user", "content": "hello"}], "stream": stream}),
-        ),
-        "anthropic" => (
-            "/anthropic/v1/messages".to_owned(),
-            json!({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "stream": stream}),
-        ),
-        _ => {
-            let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-            (
-                format!("/gemini/v1beta/models/{model}:{method}"),
-                json!({"contents": [{"parts": [{"text": "hello"}]}]}),
-            )
-        }
-    }
-}

@@ -11,6 +11,7 @@ mod keys;
 mod load;
 mod over_h2;
 mod report;
+mod requests;
 mod scan;
 
 use std::{
@@ -46,7 +47,8 @@ async fn needles(stage: &Stage) -> Needles {
     stage.session.iter().for_each(|(_, key)| add("session", key));
     stage.sealed.iter().for_each(|(_, key)| add("sealed", key));
     stage.once.iter().for_each(|key| add("rotated", key));
-    needles.add("session", forms::of_key(&load::SESSION_KEY), 0);
+    stage.platform.iter().for_each(|(_, key)| add("platform", key));
+    needles.add("session", forms::of_key(&requests::SESSION_KEY), 0);
     for known in keys::all(&stage.gateway.dir().join("data")).await {
         needles.add(known.class, forms::of_key(&known.bytes), 0);
     }
@@ -99,6 +101,11 @@ impl Run {
         playing.store(false, Ordering::Relaxed);
         let during = sampling.await.expect("it reads");
         assert!(stage.provider.count() > before + 100, "the provider was asked");
+        for (provider, key) in &stage.platform {
+            let went =
+                stage.provider.seen().iter().filter(|seen| load::credential(seen).ends_with(key)).count();
+            assert!(went > 2, "the platform's key for {provider} went out {went} times");
+        }
         Self { stage, needles, open, during }
     }
 
@@ -129,8 +136,18 @@ fn assert_none(found: &Found, classes: &[&str]) {
 }
 
 /// What must never be there, clients connected or not.
-const KEPT: [&str; 9] =
-    ["held", "rotated", "sealed", "master secret", "KEK", "DEK", "layer key", "MAC key", "sealing key"];
+const KEPT: [&str; 10] = [
+    "held",
+    "rotated",
+    "sealed",
+    "platform",
+    "master secret",
+    "KEK",
+    "DEK",
+    "layer key",
+    "MAC key",
+    "sealing key",
+];
 /// What came with a request in a form that others could read: gone with its connection at the latest.
 const BROUGHT: [&str; 2] = ["carried", "session"];
 

@@ -10,7 +10,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::{
     harness::connect,
-    load::{Case, Stage, ask},
+    load::{Case, Stage},
+    requests::ask,
 };
 
 const ROUND: [Case; 6] =
@@ -46,7 +47,10 @@ async fn one(stage: &Stage, client: &mut Client, case: Case, number: usize) {
     let (token, provider, _) = &stage.held[number % stage.held.len()];
     let (carried_for, carried) = &stage.carried[number % stage.carried.len()];
     let held = number.is_multiple_of(2);
-    let (path, body) = ask(if held { provider } else { carried_for }, case);
+    // Of those without a key of their own a seventh is the platform's; a third comes on the unified surface.
+    let (unified, paid) = (number % 3 == 1, held && number % 7 == 3);
+    let token = if paid { &stage.paid } else { token };
+    let (path, body) = ask(if held { provider } else { carried_for }, unified, case);
     let mut request = Request::post(format!("https://gateway.example{path}"))
         .header("content-type", "application/json")
         .header("authorization", format!("Bearer {token}"));

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use crate::scan::Found;
 
 /// Everything that is looked for, in the order of the table.
-pub fn classes() -> [&'static str; 11] {
+pub fn classes() -> [&'static str; 12] {
     [
         "held",
         "rotated",
         "sealed",
         "carried",
         "session",
+        "platform",
         "master secret",
         "KEK",
         "DEK",
