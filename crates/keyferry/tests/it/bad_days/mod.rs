@@ -4,6 +4,7 @@
 mod counters;
 mod load;
 mod losses;
+mod memory;
 mod storage;
 
 use std::{
@@ -18,13 +19,15 @@ use tokio::time::Instant;
 use self::load::{Asked, Kind};
 use crate::harness::{
     Answer, Connection, Gate, Gateway, Issuer, OPENAI_STREAM, Options, Piece, Provider, Reply, Seen, Shared,
-    Tenant, a_key, post_json, request, until,
+    Tenant, a_key, openai_completion, post_json, request, until,
 };
 
 /// What the contract promises, and what the machine of a test may take of it.
 const SOON: Duration = Duration::from_millis(1200);
 /// How soon all is well again when the server is.
 const WELL_AGAIN: Duration = Duration::from_secs(5);
+/// Between two drops of an answer.
+const DROP: Duration = Duration::from_millis(250);
 /// What one request costs that the platform pays: 11 × 2 + 7 × 10.
 const COST: u64 = 92;
 const YAML: &str = r#"rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}
@@ -47,10 +50,13 @@ struct Scene {
     shared: Shared,
 }
 
-/// Streams with `"user": "waits"` stop in the middle until the gate opens.
+/// Streams with `"user": "waits"` stop in the middle until the gate opens; with `"drips"` any answer comes in drops.
 fn script(gate: &Gate) -> impl Fn(&Seen) -> Answer + Send + Sync + 'static {
     let gate = gate.clone();
     move |seen| {
+        if seen.json()["user"] == "drips" {
+            return drips(seen);
+        }
         if seen.json()["user"] != "waits" {
             return Answer::right(seen);
         }
@@ -58,6 +64,20 @@ fn script(gate: &Gate) -> impl Fn(&Seen) -> Answer + Send + Sync + 'static {
         let begun = Answer::events().chunk(first).gate(&gate, 1);
         rest.iter().fold(begun, |answer, event| answer.chunk(event)).end()
     }
+}
+
+/// An answer in drops, over a second.
+fn drips(seen: &Seen) -> Answer {
+    if seen.json()["stream"] == true {
+        return OPENAI_STREAM
+            .iter()
+            .fold(Answer::events(), |answer, event| answer.pause(DROP).chunk(event))
+            .end();
+    }
+    let body = openai_completion().to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let drops = body.as_bytes().chunks(body.len().div_ceil(4));
+    drops.fold(Answer::raw(head), |answer, drop| answer.pause(DROP).chunk(drop)).end()
 }
 
 impl Scene {
