@@ -86,6 +86,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     warn_of(&config);
     tell_of_memory();
     make_folder(&config)?;
+
     let alone = alone(&config)?;
     let (time, chance) = (Arc::clone(&clock), Arc::clone(&entropy));
     let OpenedGround { ground, service, chores: root_chores } =

@@ -9,13 +9,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use http::{HeaderMap, HeaderValue};
 use keyferry_core::{admission::Caller, budget::Once};
 
-use super::{Passage, body::ReadBody};
+use super::{Passage, body::ReadBody, heads::own};
 
 const HEADER: &str = "idempotency-key";
 
 /// The client's key, as it came. One that came twice is one of two parts.
 pub(super) fn keys(headers: &HeaderMap) -> Vec<HeaderValue> {
-    headers.get_all(HEADER).iter().cloned().collect()
+    headers.get_all(HEADER).iter().map(own).collect()
 }
 
 impl Passage<'_> {
