@@ -18,7 +18,7 @@ use crate::{
     custody::{self, Ground, GroundError, Making, OpenedGround, Unsealing},
     gateway::{self, Gateway, Holds, KeyTest, Payments, Recorder},
     harden::{Grants, LockLimit},
-    http::{self, App, BindError, Door, Health},
+    http::{self, App, BindError, Door, Health, RequestIds},
     lifecycle::Running,
     orders::Orders,
     single::{self, Alone, NotAlone},
@@ -98,7 +98,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let orders = Arc::new(Orders::new(Arc::clone(&store), Arc::clone(&counters)));
     let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
 
-    let upstream = UpstreamClient::new(config.upstream, Arc::clone(&entropy))?;
+    let upstream = UpstreamClient::new(config.upstream)?;
     let providers = Arc::new(config.providers);
     let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
     let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
@@ -132,9 +132,10 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         operators,
     });
     let (health, door) = (Health::new(&store, &keyring, &counters), Door::default());
-    let app = Arc::new(App { clock: Arc::clone(&clock), entropy, gateway, admin, health, metrics, door });
+    let ids = RequestIds::new(Arc::clone(&clock), Arc::clone(&entropy));
+    let app = Arc::new(App { ids, gateway, admin, health, metrics, door });
 
-    let bound = bind(&config.listeners, &*app.entropy).await?;
+    let bound = bind(&config.listeners, &*entropy).await?;
     let mut chores = vec![
         tokio::spawn(app.gateway.watch_stalls()),
         tokio::spawn(metrics::keep_up(app.metrics.clone())),

@@ -172,6 +172,11 @@ impl<'de> Visitor<'de> for Scalar {
 /// Only for a text that is known to be JSON. The parser skips values without recursion and so without a limit of its
 /// own, but the provider's reader may have one, or a stack.
 fn is_deeper_than(limit: usize, json: &[u8]) -> bool {
+    // Most bodies have fewer brackets than that altogether, and to count bytes is next to nothing.
+    let opening = |byte: &&u8| matches!(**byte, b'{' | b'[');
+    if json.iter().filter(opening).count() <= limit {
+        return false;
+    }
     let mut rest = json;
     let mut depth = 0usize;
     loop {

@@ -1,5 +1,7 @@
 //! Admission: the program's part of the decision that `core::admission` makes.
 
+use std::time::Duration;
+
 use keyferry_core::{
     admission::{Admission, Asked, Caller, Conclusion, Denial, Payment, Platform, decide_on_view},
     budget::Span,
@@ -19,12 +21,14 @@ use super::{
     jwt,
     limits::{Left, Limits},
     payment::{Paid, Quote, Spare},
-    views::{View, away},
+    views::away,
 };
 use crate::http::Problem;
 
 /// How often a decision is repeated because the tenant was changed meanwhile.
 const ATTEMPTS: usize = 4;
+/// So long after a request began, its caller counts as just proven.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// A request that was let through, and whose it is.
 pub(super) struct Admitted {
@@ -54,12 +58,14 @@ impl Gateway {
     /// Lets the request through, or says why not.
     ///
     /// The caller is proven on the same view that is decided on: when that turns out to be old,
-    /// both are done again, so a revoked token is refused from the next request on.
+    /// both are done again, so a revoked token is refused from the next request on. So they are when the
+    /// body took its time: the token may be over.
     pub(super) async fn admit<'a>(
         &self,
         passage: &Passage<'_>,
         candidates: &Candidates<'a>,
         token: &Shown,
+        proven: Authenticated,
         body: &ReadBody,
     ) -> Result<(Admitted, Candidate<'a>), Problem> {
         let quote =
@@ -67,9 +73,13 @@ impl Gateway {
         let mut spent = None;
         // One for all attempts: giving back what an earlier one did not get would take away what a later one did.
         let mut held = None;
+        let mut proven = Some(proven).filter(|_| passage.started.elapsed() < FRESH);
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            let Authenticated { caller, view } = self.authenticator.authenticate(&self.views, token).await?;
+            let Authenticated { caller, view } = match proven.take() {
+                Some(proven) => proven,
+                None => self.authenticator.authenticate(&self.views, token).await?,
+            };
             if let Some(wanted) = caller.req_hash()
                 && !body.whole().is_some_and(|bytes| jwt::body_matches(wanted, bytes))
             {
@@ -133,7 +143,8 @@ impl Gateway {
     }
 
     /// Where bringing keys is off, nothing is opened, and nothing is said about what would open.
-    pub(super) async fn refuse_where_it_is_off(&self, caller: &Caller, view: &View) -> Result<(), Problem> {
+    pub(super) async fn refuse_where_it_is_off(&self, proven: &Authenticated) -> Result<(), Problem> {
+        let Authenticated { caller, view } = proven;
         let Err(denial) = view.tenant.gate(self.policy.enabled) else { return Ok(()) };
         // It may have been turned on meanwhile.
         let current = Box::pin(self.views.current(caller.tenant())).await?;

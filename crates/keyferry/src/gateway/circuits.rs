@@ -22,9 +22,10 @@ pub(super) struct Circuits {
 
 /// A call that is under way. One that ends in no way that says something about the provider is dropped.
 pub(super) struct UnderWay<'a> {
-    circuits: &'a Circuits,
+    clock: &'a dyn Clock,
     provider: &'a ProviderId,
-    permit: Option<Permit>,
+    /// None where the provider has no circuit, or has been told how the call ended.
+    open: Option<(&'a Mutex<Breaker>, Permit)>,
 }
 
 impl Circuits {
@@ -35,23 +36,22 @@ impl Circuits {
 
     /// Lets a call through, or says that the provider is left alone.
     pub(super) fn ask<'a>(&'a self, provider: &'a Provider) -> Result<UnderWay<'a>, Problem> {
-        let id = &provider.id;
-        let permit = match self.breaker(id).map(|mut breaker| breaker.ask(self.clock.now())) {
-            Some(Ok(permit)) => Some(permit),
+        let open = match self.of.get(&provider.id) {
+            Some(breaker) => Some((breaker, lock(breaker).ask(self.clock.now()).map_err(left_alone)?)),
             None => None,
-            Some(Err(wait)) => {
-                let mut problem =
-                    Problem::unavailable("The provider does not answer and is not called for a moment.");
-                problem.retry_after = Some(wait.div_ceil(1000).max(1));
-                return Err(problem);
-            }
         };
-        Ok(UnderWay { circuits: self, provider: id, permit })
+        Ok(UnderWay { clock: &*self.clock, provider: &provider.id, open })
     }
+}
 
-    fn breaker(&self, provider: &ProviderId) -> Option<MutexGuard<'_, Breaker>> {
-        self.of.get(provider).map(|breaker| breaker.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+fn lock(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
+    breaker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn left_alone(wait_ms: u64) -> Problem {
+    let mut problem = Problem::unavailable("The provider does not answer and is not called for a moment.");
+    problem.retry_after = Some(wait_ms.div_ceil(1000).max(1));
+    problem
 }
 
 impl UnderWay<'_> {
@@ -73,16 +73,14 @@ impl UnderWay<'_> {
             UpstreamError::AddressRefused(_)
             | UpstreamError::UploadTooLong
             | UpstreamError::UploadBroken
-            | UpstreamError::Injection => {}
+            | UpstreamError::BadPath => {}
         }
     }
 
     fn end(&mut self, good: bool) {
-        let (Some(permit), Some(mut breaker)) = (self.permit.take(), self.circuits.breaker(self.provider))
-        else {
-            return;
-        };
-        let now = self.circuits.clock.now();
+        let Some((breaker, permit)) = self.open.take() else { return };
+        let mut breaker = lock(breaker);
+        let now = self.clock.now();
         let before = breaker.state(now);
         if good {
             breaker.succeeded(permit);
@@ -101,9 +99,8 @@ impl UnderWay<'_> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        if let (Some(permit), Some(mut breaker)) = (self.permit.take(), self.circuits.breaker(self.provider))
-        {
-            breaker.abandoned(permit);
+        if let Some((breaker, permit)) = self.open.take() {
+            lock(breaker).abandoned(permit);
         }
     }
 }

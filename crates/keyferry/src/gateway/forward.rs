@@ -21,11 +21,11 @@ use super::{
     Gateway, Outbound, Passage, asked_usage,
     circuits::UnderWay,
     fallback::{self, Next, Tries},
-    heads::{Kind, Receipt, acceptable, headers_down, kind},
+    heads::{Kind, Receipt, acceptable, head_up, headers_down, kind},
     payment::Spare,
     pieces::Pieces,
     provider_error::{ProviderError, pass_error},
-    record::written,
+    record::{Written, written},
     relay::{Flow, Mode, Relay, StreamEnd},
     room::Held,
     settle::Settlement,
@@ -56,34 +56,43 @@ impl Gateway {
         let (body, _held) = body.into_forward();
         let deadline = Instant::now() + self.upstream.limits.total_timeout;
         let mut tries = Tries::new(spare, deadline);
+        let head = match head_up(&method, &target.upstream, passage.provider.host(), &headers) {
+            Ok(head) => head,
+            Err(bad) => {
+                return Box::pin(failed_with(&passage, settlement, &upstream_problem(&bad.into()))).await;
+            }
+        };
+        drop(headers);
         let mut call = Call {
             lane: lane(&passage, &settlement),
             method,
-            path: target.upstream,
-            headers,
+            head,
             body,
             deadline,
             key: Some((key.slot, Arc::clone(&key.key))),
         };
         let no_key = settlement.record().credential == KeyMode::Platform;
         let mut falls_back = no_key.then_some(Failure::Missing);
+        let mut hides_usage = false;
         let mut leave = self.circuits.ask(passage.provider);
         loop {
-            let again = if tries.may_go_on() { call.again() } else { None };
             let is_paid = settlement.record().accounting == Accounting::PlatformBudget;
-            let hides_usage = asks && is_paid && asked_usage::ask(&mut call.body);
+            // Once it is asked for, it is in the body of later tries as well.
+            hides_usage = hides_usage || asks && is_paid && asked_usage::ask(&mut call.body);
             let exchanged = match leave {
                 Ok(under_way) => {
                     if let Some(failure) = falls_back.take() {
                         fallback::tell(&passage, &settlement, failure);
                     }
-                    self.exchange(&passage, call, under_way).await
+                    self.exchange(&passage, &mut call, under_way).await
                 }
                 Err(problem) => Err(Failed::Broken(problem)),
             };
             let failed = match exchanged {
                 Ok(Answered::Good(head, body)) => {
                     let receipt = Receipt::of(&settlement);
+                    // Nobody needs the request any more, and it may be long.
+                    drop(call);
                     let mut answer =
                         self.take_answer(&passage, head, body, settlement, hides_usage, deadline).await;
                     receipt.put(answer.headers_mut());
@@ -98,16 +107,14 @@ impl Gateway {
                 Failed::Unreached(_) => (Some(Failure::ServerError), &none),
                 Failed::Broken(_) => (None, &none),
             };
-            let next = match again {
-                Some(again) => {
-                    let next = self.next_try(&passage, &mut settlement, &mut tries, failure, headers);
-                    // Seldom, so in a box: it takes no room in requests that need no other try.
-                    let next = Box::pin(next).await;
-                    next.map(|next| (again, next))
-                }
-                None => None,
+            let next = if tries.may_go_on() && call.is_kept() {
+                let next = self.next_try(&passage, &mut settlement, &mut tries, failure, headers);
+                // Seldom, so in a box: it takes no room in requests that need no other try.
+                Box::pin(next).await
+            } else {
+                None
             };
-            let Some((again, (next, under_way))) = next else {
+            let Some((next, under_way)) = next else {
                 return Box::pin(failed.pass(&passage, &key, settlement)).await;
             };
             if let Next::Platform(platform, failure) = next {
@@ -115,7 +122,7 @@ impl Gateway {
                 falls_back = Some(failure);
             }
             leave = Ok(under_way);
-            call = Call { key: Some((key.slot, Arc::clone(&key.key))), ..again };
+            call.key = Some((key.slot, Arc::clone(&key.key)));
         }
     }
 
@@ -123,7 +130,7 @@ impl Gateway {
     async fn exchange(
         self: &Arc<Self>,
         passage: &Passage<'_>,
-        call: Call,
+        call: &mut Call,
         under_way: UnderWay<'_>,
     ) -> Result<Answered, Failed> {
         let deadline = call.deadline;
@@ -184,7 +191,11 @@ impl Gateway {
             return self.binary(head, body, settlement, limit, deadline);
         } else {
             match self.collect(&mut body, limit, TooLong::Refused, deadline).await {
-                Ok((pieces, held)) => return self.whole(passage, head, pieces, held, settlement).await,
+                Ok((pieces, held)) => {
+                    let (answer, row) = self.whole(passage, &head, pieces, held, settlement);
+                    written(row).await;
+                    return answer;
+                }
                 Err(problem) => problem,
             }
         };
@@ -192,15 +203,15 @@ impl Gateway {
         Box::pin(failed_with(passage, settlement, &problem)).await
     }
 
-    /// An answer that was read whole.
-    async fn whole(
+    /// An answer that was read whole. It goes out when its row is written.
+    fn whole(
         &self,
         passage: &Passage<'_>,
-        head: response::Parts,
+        head: &response::Parts,
         pieces: Vec<Bytes>,
         held: Held,
         mut settlement: Settlement,
-    ) -> Response<AnswerBody> {
+    ) -> (Response<AnswerBody>, Option<Written>) {
         let mut outcome = Outcome::Ok;
         if passage.operation.metered {
             let mut meter = Meter::json(passage.provider.dialect);
@@ -213,11 +224,11 @@ impl Gateway {
             }
             settlement.metered(metered);
         }
-        written(settlement.end(outcome)).await;
+        let row = settlement.end(outcome);
         let mut answer = Response::new(AnswerBody::Pieces(Pieces::new(pieces, held, &self.stalls)));
         *answer.status_mut() = head.status;
         *answer.headers_mut() = headers_down(&head.headers);
-        answer
+        (answer, row)
     }
 
     fn stream(

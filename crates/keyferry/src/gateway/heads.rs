@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, response};
 use keyferry_core::{
     code::Code,
     headers::{MAX_VALUE, passes_down, passes_up},
     id::CredentialId,
+    net::host::ProviderHost,
     record::{Accounting, KeyMode},
 };
 
 use super::{limits::Left, settle::Settlement};
-use crate::http::{Problem, Short};
+use crate::{
+    http::{Problem, Short},
+    upstream::{BadPath, RequestHead},
+};
 
 /// A header that is too long to pass is refused: leaving it out would change what is asked.
 pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
@@ -63,8 +67,8 @@ impl Receipt {
             credential: record.credential,
             credential_id: record.credential_id.clone(),
             accounting: record.accounting,
-            overhead: settlement.overhead,
-            left: settlement.left,
+            overhead: settlement.overhead(),
+            left: settlement.left(),
         }
     }
 
@@ -87,36 +91,33 @@ impl Receipt {
     }
 }
 
-pub(super) fn headers_up(from: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(from.len() + 2);
-    for (name, value) in from {
-        if passes_up(name.as_str()) {
-            headers.append(name.clone(), own(value));
-        }
+/// The head of a request as the provider gets it, but for the key.
+pub(super) fn head_up(
+    method: &Method,
+    path: &str,
+    host: &ProviderHost,
+    from: &HeaderMap,
+) -> Result<RequestHead, BadPath> {
+    let mut head = RequestHead::new(method, path, host)?;
+    for (name, value) in from.iter().filter(|(name, _)| passes_up(name.as_str())) {
+        head.add(name, value);
     }
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers
+    head.add(&header::ACCEPT_ENCODING, &HeaderValue::from_static("identity"));
+    Ok(head)
 }
 
 /// Headers that each answer has besides the provider's: the receipt's, and those of all answers.
 const OWN_DOWN: usize = 10;
 
+/// What passes of a provider's headers. Their values are not pieces of a connection's buffer, in which there is more.
 pub(super) fn headers_down(from: &HeaderMap) -> HeaderMap {
     let passes =
         |(name, value): &(&HeaderName, &HeaderValue)| passes_down(name.as_str()) && value.len() <= MAX_VALUE;
     let mut headers = HeaderMap::with_capacity(from.iter().filter(passes).count() + OWN_DOWN);
     for (name, value) in from.iter().filter(passes) {
-        headers.append(name, own(value));
+        headers.append(name, value.clone());
     }
     headers
-}
-
-/// A copy that stands alone. A value as it was read is a piece of the buffer of its connection, and keeps
-/// that whole buffer, with every key in it, for as long as anybody remembers the value: the header
-/// table of HTTP/2 does until its connection ends.
-pub(super) fn own(value: &HeaderValue) -> HeaderValue {
-    let copy = HeaderValue::from_bytes(value.as_bytes());
-    copy.unwrap_or_else(|_| unreachable!("it was a header's value before"))
 }
 
 /// What the body of an answer is, as its head says.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use keyferry_core::{
     id::IssuerId,
@@ -21,7 +21,7 @@ use keyferry_core::{
 use tokio::time::{Instant, timeout};
 
 use super::jwk::{KeySet, PublicKey};
-use crate::upstream::{Call, ForwardBody, Lane, Purpose, UpstreamClient};
+use crate::upstream::{Call, ForwardBody, Lane, Purpose, RequestHead, UpstreamClient};
 
 /// A set is renewed when it is older than this, in seconds.
 const MAX_AGE: i64 = 600;
@@ -155,23 +155,23 @@ impl Fetch {
 
     async fn fetch(&self) -> Option<KeySet> {
         let url = BaseUrl::parse(&self.url).ok()?;
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static("keyferry"));
-        let call = Call {
+        let path = if url.path().is_empty() { "/" } else { url.path() };
+        let mut head = RequestHead::new(&Method::GET, path, url.host()).ok()?;
+        head.add(&header::ACCEPT, &HeaderValue::from_static("application/json"));
+        head.add(&header::USER_AGENT, &HeaderValue::from_static("keyferry"));
+        let mut call = Call {
             lane: Lane {
                 host: url.host().clone(),
                 purpose: Purpose::KeySets,
                 tenant: Some(self.issuer.tenant.clone()),
             },
             method: Method::GET,
-            path: if url.path().is_empty() { "/".to_owned() } else { url.path().to_owned() },
-            headers,
+            head,
             body: ForwardBody::Empty,
             deadline: Instant::now() + FETCH_TIME,
             key: None,
         };
-        let answer = self.upstream.send(call).await.ok()?;
+        let answer = self.upstream.send(&mut call).await.ok()?;
         if answer.status() != StatusCode::OK {
             return None;
         }
@@ -226,7 +226,7 @@ mod tests {
             dial: vec![config::Dial { host, address, plaintext: true }],
             nameservers: Vec::new(),
         };
-        let upstream = UpstreamClient::new(limits, Arc::new(SystemEntropy)).expect("a client");
+        let upstream = UpstreamClient::new(limits).expect("a client");
         let issuer = Issuer {
             id: IssuerId::make(at(0), &SystemEntropy),
             tenant: "acme".parse().expect("a name"),

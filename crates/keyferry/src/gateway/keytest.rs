@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use http_body_util::{BodyExt, Limited};
 use keyferry_core::{
     admission::Caller,
@@ -19,7 +19,7 @@ use super::{AwaitedBody, Gateway, authenticate::Shown, not_opened, parse_key, sl
 use crate::{
     http::{Problem, copy},
     telemetry::metrics,
-    upstream::{Call, ForwardBody, Lane, Purpose, UpstreamError},
+    upstream::{Call, ForwardBody, Lane, Purpose, RequestHead, UpstreamError},
 };
 
 /// How long a test may take.
@@ -111,32 +111,32 @@ impl KeyTest {
         provider: &Provider,
         placed: &PlacedKey,
     ) -> Result<(u16, Bytes), UpstreamError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static("keyferry"));
-        let path = match provider.dialect {
-            Dialect::OpenAi => provider.upstream_path("/v1/models"),
-            Dialect::Anthropic => {
-                headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-                provider.upstream_path("/v1/models?limit=1")
-            }
-            Dialect::Gemini => provider.upstream_path("/v1beta/models?pageSize=1"),
-        };
-        let call = Call {
+        let path = provider.upstream_path(match provider.dialect {
+            Dialect::OpenAi => "/v1/models",
+            Dialect::Anthropic => "/v1/models?limit=1",
+            Dialect::Gemini => "/v1beta/models?pageSize=1",
+        });
+        let mut head = RequestHead::new(&Method::GET, &path, provider.host())?;
+        head.add(&header::ACCEPT, &HeaderValue::from_static("application/json"));
+        head.add(&header::ACCEPT_ENCODING, &HeaderValue::from_static("identity"));
+        head.add(&header::USER_AGENT, &HeaderValue::from_static("keyferry"));
+        if provider.dialect == Dialect::Anthropic {
+            let version = HeaderName::from_static("anthropic-version");
+            head.add(&version, &HeaderValue::from_static("2023-06-01"));
+        }
+        let mut call = Call {
             lane: Lane {
                 host: provider.host().clone(),
                 purpose: Purpose::Provider(provider.id.clone()),
                 tenant: tenant.cloned(),
             },
             method: Method::GET,
-            path,
-            headers,
+            head,
             body: ForwardBody::Empty,
             deadline: Instant::now() + TEST_TIME,
             key: Some((placed.slot, Arc::<ApiKey>::clone(&placed.key))),
         };
-        let answer = self.0.upstream.send(call).await?;
+        let answer = self.0.upstream.send(&mut call).await?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
         Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))

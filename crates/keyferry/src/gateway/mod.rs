@@ -76,15 +76,8 @@ pub use record::Recorder;
 pub use relay::Relay;
 
 use self::{
-    admit::Admitted,
-    authenticate::{Authenticated, Authenticator},
-    candidates::Candidates,
-    circuits::Circuits,
-    entitled::Entitlements,
-    record::Permit,
-    settle::Settlement,
-    slots::Presented,
-    views::Views,
+    admit::Admitted, authenticate::Authenticator, candidates::Candidates, circuits::Circuits,
+    entitled::Entitlements, record::Permit, settle::Settlement, slots::Presented, views::Views,
 };
 use crate::{
     custody::{UnsealError, Unsealer, Unsealing, provider_key},
@@ -148,14 +141,14 @@ struct Passage<'a> {
 struct Outbound<'a> {
     target: path::Target<'a>,
     method: Method,
-    /// Those of the client's that may go on.
+    /// The client's. What goes on of them is decided when the head is written.
     headers: HeaderMap,
     body: body::ReadBody,
 }
 
 impl<'a> Outbound<'a> {
     fn new(target: path::Target<'a>, parts: request::Parts, body: body::ReadBody) -> Self {
-        Self { target, headers: heads::headers_up(&parts.headers), method: parts.method, body }
+        Self { target, headers: parts.headers, method: parts.method, body }
     }
 }
 
@@ -254,16 +247,15 @@ impl Gateway {
         let place = secrets.take_place();
         let offered = slots::read(secrets, provider, &self.policy)?;
         // Who asks comes before what is asked: a stranger learns nothing about the surface.
-        let Authenticated { caller, view } =
-            self.authenticator.authenticate(&self.views, &offered.token).await?;
+        let proven = self.authenticator.authenticate(&self.views, &offered.token).await?;
         drop(place);
-        self.refuse_where_it_is_off(&caller, &view).await?;
+        self.refuse_where_it_is_off(&proven).await?;
         heads::check_headers(&parts.headers)?;
         let target = path::find(provider, &parts.method, below, parts.uri.query())?;
         // The place is given back when all of it is here.
-        let awaited = if incoming.is_end_stream() { None } else { Some(self.awaited.take(&caller)?) };
+        let awaited = if incoming.is_end_stream() { None } else { Some(self.awaited.take(&proven.caller)?) };
         // Before the body: a long upload must not make a sealed key stale.
-        let presented = self.open(offered, provider, &caller).await?;
+        let presented = self.open(offered, provider, &proven.caller).await?;
         let idempotency_keys = once::keys(&parts.headers);
         let passage = Passage { id, provider, operation: target.operation, started, idempotency_keys };
         let mut body = body::read(&self.bodies, passage.operation, &parts, incoming).await?;
@@ -272,7 +264,7 @@ impl Gateway {
         let permit = self.recorder.reserve()?;
         self.look(&presented).await?;
         let candidates = Candidates::one(provider, model, presented.brought());
-        let (admitted, _) = self.admit(&passage, &candidates, &presented.token, &body).await?;
+        let (admitted, _) = self.admit(&passage, &candidates, &presented.token, proven, &body).await?;
         self.claim(&presented).await?;
         let model = target.model.map(str::to_owned).or_else(|| body.facts.model.take());
         let outbound = Outbound::new(target, parts, body);

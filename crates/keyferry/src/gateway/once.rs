@@ -9,13 +9,20 @@ use aws_lc_rs::digest::{Context, SHA256};
 use http::{HeaderMap, HeaderValue};
 use keyferry_core::{admission::Caller, budget::Once};
 
-use super::{Passage, body::ReadBody, heads::own};
+use super::{Passage, body::ReadBody};
 
 const HEADER: &str = "idempotency-key";
 
 /// The client's key, as it came. One that came twice is one of two parts.
 pub(super) fn keys(headers: &HeaderMap) -> Vec<HeaderValue> {
     headers.get_all(HEADER).iter().map(own).collect()
+}
+
+/// A copy that stands alone. A value as it was read is a piece of the buffer of its connection, and keeps that whole buffer
+/// for as long as anybody remembers the value.
+fn own(value: &HeaderValue) -> HeaderValue {
+    let copy = HeaderValue::from_bytes(value.as_bytes());
+    copy.unwrap_or_else(|_| unreachable!("it was a header's value before"))
 }
 
 impl Passage<'_> {

@@ -21,7 +21,14 @@ use super::{
 const SMALL: u64 = 64 * 1024;
 
 /// The pieces.
-pub struct Pieces(Arc<Mutex<State>>);
+pub struct Pieces(Kind);
+
+enum Kind {
+    /// Nobody else looks at them.
+    Small(State),
+    /// Shared with whoever watches that they flow.
+    Watched(Arc<Mutex<State>>),
+}
 
 struct State {
     pieces: VecDeque<Bytes>,
@@ -34,38 +41,53 @@ impl Pieces {
     pub(super) fn new(pieces: Vec<Bytes>, held: Held, stalls: &Stalls) -> Self {
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
         let state = State { pieces: pieces.into(), left, held: Some(held), handed_out: None };
-        let state = Arc::new(Mutex::new(state));
-        if left > SMALL {
-            stalls.watch(&state);
+        if left <= SMALL {
+            return Self(Kind::Small(state));
         }
-        Self(state)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = Arc::new(Mutex::new(state));
+        stalls.watch(&state);
+        Self(Kind::Watched(state))
     }
 
     /// Bytes still to come.
     pub fn left(&self) -> u64 {
-        self.state().left
+        match &self.0 {
+            Kind::Small(state) => state.left,
+            Kind::Watched(state) => lock(state).left,
+        }
     }
 
     /// The next piece. They are all here, so nobody waits.
-    pub fn poll_next(&self) -> Poll<Option<Result<Bytes, BrokeOff>>> {
-        let mut state = self.state();
-        if state.held.is_none() {
-            return Poll::Ready(Some(Err(BrokeOff)));
+    pub fn poll_next(&mut self) -> Poll<Option<Result<Bytes, BrokeOff>>> {
+        match &mut self.0 {
+            Kind::Small(state) => Poll::Ready(state.next().map(Ok)),
+            Kind::Watched(state) => {
+                let mut state = lock(state);
+                if state.held.is_none() {
+                    return Poll::Ready(Some(Err(BrokeOff)));
+                }
+                state.handed_out = Some(Instant::now());
+                Poll::Ready(state.next().map(Ok))
+            }
         }
-        let next = state.pieces.pop_front();
-        state.left -= next.as_ref().map_or(0, |piece| piece.len() as u64);
-        state.handed_out = Some(Instant::now());
-        Poll::Ready(next.map(Ok))
     }
+}
+
+impl State {
+    fn next(&mut self) -> Option<Bytes> {
+        let next = self.pieces.pop_front();
+        self.left -= next.as_ref().map_or(0, |piece| piece.len() as u64);
+        next
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flowing for Mutex<State> {
     fn check(&self, now: Instant) {
-        let mut state = self.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(self);
         if state.handed_out.is_some_and(|since| now >= since + STALL) && !state.pieces.is_empty() {
             state.pieces.clear();
             state.held = None;

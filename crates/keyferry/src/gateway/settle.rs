@@ -27,17 +27,19 @@ use super::{
     record::{Permit, Written},
 };
 
-/// The open account of one request.
-pub(super) struct Settlement {
+/// The open account of one request. In a box: it goes from hand to hand, and each that waits with it in hand would have
+/// room for it twice.
+pub(super) struct Settlement(Box<Account>);
+
+struct Account {
     record: UsageRecord,
     permit: Option<Permit>,
     /// Of a request that the platform pays.
     paid: Option<Paid>,
     admitted: Instant,
     request_bytes: usize,
-    pub(super) overhead: Duration,
-    /// What the request left of its limits.
-    pub(super) left: Left,
+    overhead: Duration,
+    left: Left,
 }
 
 impl Settlement {
@@ -54,7 +56,7 @@ impl Settlement {
             KeyChoice::Brought(_) | KeyChoice::Platform => None,
         };
         let overhead = passage.started.elapsed().saturating_sub(body.waited);
-        Self {
+        Self(Box::new(Account {
             record: UsageRecord {
                 request_id: passage.id.clone(),
                 at: now,
@@ -80,45 +82,60 @@ impl Settlement {
             request_bytes: body.whole().map_or(0, <[u8]>::len),
             overhead,
             left: admitted.left,
-        }
+        }))
+    }
+
+    /// How long the gateway worked before the provider was called.
+    pub(super) fn overhead(&self) -> Duration {
+        self.0.overhead
+    }
+
+    /// What the request left of its limits.
+    pub(super) fn left(&self) -> Left {
+        self.0.left
     }
 
     /// What is known of the request so far.
     pub(super) fn record(&self) -> &UsageRecord {
-        &self.record
+        &self.0.record
     }
 
     /// From here on the platform pays.
     pub(super) fn paid_by_platform(&mut self, paid: Paid) {
-        self.record.credential = KeyMode::Platform;
-        self.record.credential_id = None;
-        self.record.accounting = Accounting::PlatformBudget;
-        self.paid = Some(paid);
+        self.0.record.credential = KeyMode::Platform;
+        self.0.record.credential_id = None;
+        self.0.record.accounting = Accounting::PlatformBudget;
+        self.0.paid = Some(paid);
     }
 
     /// The status that goes to the client.
     pub(super) fn answered(&mut self, status: u16) {
-        self.record.status = status;
+        self.0.record.status = status;
     }
 
     /// Takes over what a meter found.
     pub(super) fn metered(&mut self, metered: Metered) {
-        self.record.usage = metered.usage;
-        self.record.usage_source = metered.source;
+        self.0.record.usage = metered.usage;
+        self.0.record.usage_source = metered.source;
         if metered.source == UsageSource::Estimated && metered.usage.input == 0 {
-            self.record.usage.input = estimate_tokens(self.request_bytes);
+            self.0.record.usage.input = estimate_tokens(self.0.request_bytes);
         }
-        if let Some(model) = metered.model {
-            self.record.model = Some(recordable(model));
+        // Mostly it is the one that was asked for, which was looked at already.
+        if let Some(model) = metered.model
+            && self.0.record.model.as_deref() != Some(&model)
+        {
+            self.0.record.model = Some(recordable(model));
         }
     }
 
     /// Ends the account.
     pub(super) fn end(mut self, outcome: Outcome) -> Option<Written> {
-        self.record.outcome = outcome;
-        self.write()
+        self.0.record.outcome = outcome;
+        self.0.write()
     }
+}
 
+impl Account {
     fn write(&mut self) -> Option<Written> {
         let permit = self.permit.take()?;
         let once = self.paid.take().and_then(|Paid { price, held }| {
@@ -155,7 +172,7 @@ pub(super) fn recordable(model: String) -> String {
     masked.unwrap_or(model)
 }
 
-impl Drop for Settlement {
+impl Drop for Account {
     fn drop(&mut self) {
         self.write();
     }

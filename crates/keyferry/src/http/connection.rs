@@ -17,6 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     body::BusyBody,
+    dormant::Dormant,
     ingress::{FramedIo, GuardedIo, MAX_HEAD, Shared},
     route::{App, ClientAddr},
 };
@@ -153,10 +154,17 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     mut phases: Phases,
 ) {
     let mut connection = std::pin::pin!(connection);
+    // Neither comes more than once, while the connection is polled for each piece of everything.
+    let told = Dormant::new(async {
+        tokio::select! {
+            _ = phases.wait_for(|phase| *phase >= until) => None,
+            all = answered(shared) => Some(all),
+        }
+    });
     let answered = tokio::select! {
+        biased;
         ended = connection.as_mut() => return log_end(ended),
-        _ = phases.wait_for(|phase| *phase >= until) => None,
-        all = answered(shared) => Some(all),
+        answered = told => answered,
     };
     if answered == Some(true) {
         // Without a word before: GOAWAY and the end come together, when nothing is answered. The library's own way

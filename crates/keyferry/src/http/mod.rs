@@ -6,7 +6,9 @@ mod clean;
 mod client_body;
 mod connection;
 mod door;
+mod dormant;
 mod health;
+mod ids;
 mod ingress;
 mod listener;
 mod problem;
@@ -21,6 +23,7 @@ pub use clean::Clean;
 pub use client_body::ClientBody;
 pub use door::Door;
 pub use health::Health;
+pub use ids::RequestIds;
 #[cfg(fuzzing)]
 pub use ingress::fuzzing;
 pub use listener::{BindError, Bound, bind};

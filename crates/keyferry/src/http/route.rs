@@ -4,13 +4,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
-use keyferry_core::{clock::Clock, code::Code, dialect::Dialect, id::RequestId};
-use keyferry_envelope::Entropy;
+use keyferry_core::{code::Code, dialect::Dialect, id::RequestId};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower::ServiceExt;
 
 use super::{
-    AnswerBody, Clean, ClientBody, Form, Health, Problem,
+    AnswerBody, Clean, ClientBody, Form, Health, Problem, RequestIds,
     door::{Door, Unproven},
     ingress::{Extracted, REFUSED_TARGET, Refusal, Shared},
     secrets::Handed,
@@ -23,10 +22,8 @@ use crate::{
 
 /// Everything a listener can serve.
 pub struct App {
-    /// Time, for request ids.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness, for request ids.
-    pub entropy: Arc<dyn Entropy>,
+    /// Where requests have their ids from.
+    pub ids: RequestIds,
     /// The data plane.
     pub gateway: Arc<Gateway>,
     /// The control plane.
@@ -70,7 +67,7 @@ impl App {
         mut extracted: Option<Extracted>,
         place: Option<Unproven>,
     ) -> Response<AnswerBody> {
-        let id = RequestId::make(self.clock.now(), &*self.entropy);
+        let id = self.ids.make();
         if let Some(extracted) = &mut extracted {
             extracted.secrets.keep_place(place);
         }
@@ -102,7 +99,7 @@ impl App {
                 "more requests than may wait to be authenticated"
             );
         }
-        let id = RequestId::make(self.clock.now(), &*self.entropy);
+        let id = self.ids.make();
         let problem = Problem::unavailable("Too many requests wait to be authenticated.");
         let mut answer = problem.answer(Form::of_target(request.uri().path()), id.as_str());
         sign(&mut answer, &id);

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 /// Up to `N` bytes. What does not fit makes the whole text useless, so that nothing is ever told in part.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Short<const N: usize> {
     bytes: [u8; N],
     length: usize,
@@ -11,11 +11,16 @@ pub struct Short<const N: usize> {
 
 impl<const N: usize> Default for Short<N> {
     fn default() -> Self {
-        Self { bytes: [0; N], length: 0 }
+        Self::new()
     }
 }
 
 impl<const N: usize> Short<N> {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self { bytes: [0; N], length: 0 }
+    }
+
     /// Whether there is nothing in it yet.
     pub fn is_empty(&self) -> bool {
         self.length == 0
@@ -23,12 +28,27 @@ impl<const N: usize> Short<N> {
 
     /// Adds a text.
     pub fn text(&mut self, text: &str) -> &mut Self {
+        self.put(text.as_bytes())
+    }
+
+    fn put(&mut self, text: &[u8]) -> &mut Self {
         let end = self.length.saturating_add(text.len());
         if let Some(room) = self.bytes.get_mut(self.length..end) {
-            room.copy_from_slice(text.as_bytes());
+            room.copy_from_slice(text);
         }
         self.length = end;
         self
+    }
+
+    /// Adds what another one holds. Of one that is useless, nothing comes of this one either.
+    pub fn join<const M: usize>(&mut self, other: &Short<M>) -> &mut Self {
+        match other.as_bytes() {
+            Some(bytes) => self.put(bytes),
+            None => {
+                self.length = usize::MAX;
+                self
+            }
+        }
     }
 
     /// Adds a number.
@@ -46,7 +66,7 @@ impl<const N: usize> Short<N> {
             digits[at] = b'0' + (number % 10) as u8;
             number /= 10;
         }
-        self.text(std::str::from_utf8(&digits[at..]).unwrap_or_default())
+        self.put(&digits[at..])
     }
 
     /// The text, if all of it fitted.

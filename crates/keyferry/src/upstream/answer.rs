@@ -8,13 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::{
-    UpstreamClient,
-    line::{Line, poll_with},
-    pool::Lane,
-};
+use super::{UpstreamClient, error::Broken, line::Line, pool::Lane};
 
 /// What a provider answers. Read to its end, its connection goes back to the pool; dropped before,
 /// the connection is closed, which is how the provider learns that nobody listens any more.
@@ -23,7 +18,6 @@ use super::{
 /// open. So the connection of an error is closed, unless whoever read it says that it may be
 /// [kept](Self::keep).
 pub struct UpstreamBody {
-    incoming: Incoming,
     line: Option<(Lane, Line, Arc<UpstreamClient>)>,
     /// It is an error.
     error: bool,
@@ -32,24 +26,19 @@ pub struct UpstreamBody {
 }
 
 impl UpstreamBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        error: bool,
-        lane: Lane,
-        line: Line,
-        client: Arc<UpstreamClient>,
-    ) -> Self {
-        Self { incoming, line: Some((lane, line, client)), error, ended: false }
+    pub(super) fn new(error: bool, lane: Lane, line: Line, client: Arc<UpstreamClient>) -> Self {
+        // What is empty is over before anybody reads it.
+        let ended = line.framing().is_over();
+        Self { line: Some((lane, line, client)), error, ended }
     }
 
     /// The answer quotes no key: if it was read to its end, its connection may serve again.
     pub fn keep(mut self) {
-        if self.ended {
-            self.pool();
-        }
+        self.error = false;
     }
 
-    fn ended(&mut self) {
+    /// It is over: with it, the connection is free.
+    fn end(&mut self) {
         self.ended = true;
         if !self.error {
             self.pool();
@@ -65,30 +54,52 @@ impl UpstreamBody {
 
 impl Body for UpstreamBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = &mut *self;
-        let line = this.line.as_mut().map(|(_, line, _)| line);
-        let frame = ready!(poll_with(line, cx, |cx| Pin::new(&mut this.incoming).poll_frame(cx)));
-        match &frame {
-            None => self.ended(),
-            Some(Err(_)) => self.line = None,
-            // With a length that is announced, the last piece is the end: nobody asks again.
-            Some(Ok(_)) if self.incoming.is_end_stream() => self.ended(),
-            Some(Ok(_)) => {}
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some((_, line, _)) = &mut self.line else { return Poll::Ready(None) };
+        let piece = ready!(line.poll_piece(cx));
+        let is_over = line.framing().is_over();
+        match piece {
+            Ok(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Ok(Some(data)) => {
+                // Where the end is known with the last piece, nobody asks again.
+                if is_over {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Err(broken) => {
+                self.line = None;
+                Poll::Ready(Some(Err(broken)))
+            }
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.ended || self.line.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.line {
+            Some((_, line, _)) => {
+                line.framing().length().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        if self.ended && !self.error {
+            self.pool();
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use keyferry_core::{code::Code, net::address::AnswersRefused};
 
-use super::UploadError;
+use super::{BadPath, UploadError};
 
 /// Why there is no answer. No text in here comes from a request or holds a header.
 #[derive(Debug, thiserror::Error)]
@@ -24,30 +24,49 @@ pub enum UpstreamError {
     Timeout(&'static str),
     /// The exchange broke.
     #[error("The connection to the provider broke before it answered.")]
-    Exchange(hyper::Error),
+    Exchange(#[source] Broken),
     /// The client's upload was longer than it may be.
     #[error("The upload is longer than this operation allows.")]
     UploadTooLong,
     /// The client's upload broke off, or was malformed.
     #[error("The upload broke off, or is malformed.")]
     UploadBroken,
-    /// The key could not be put in its place. The connection was closed before a byte left.
+    /// The request's path cannot stand in a request line.
     #[error("The request could not be prepared for the provider.")]
-    Injection,
+    BadPath,
 }
 
-impl From<hyper::Error> for UpstreamError {
+/// How a connection broke, or what came on it that is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// It could not be written to, or read.
+    #[error("input or output failed: {}", .0.kind())]
+    Io(std::io::Error),
+    /// The provider closed it.
+    #[error("the provider closed the connection")]
+    Closed,
+    /// What came is no HTTP, or can be read in two ways.
+    #[error("what the provider sent is malformed")]
+    Malformed,
+    /// The client's part of it ended badly.
+    #[error("the client's part ended badly")]
+    Upload(UploadError),
+}
+
+impl From<BadPath> for UpstreamError {
+    fn from(_: BadPath) -> Self {
+        Self::BadPath
+    }
+}
+
+impl From<Broken> for UpstreamError {
     /// An exchange breaks also when the client's side of it does.
-    fn from(error: hyper::Error) -> Self {
-        let mut cause = std::error::Error::source(&error);
-        while let Some(found) = cause {
-            match found.downcast_ref() {
-                Some(UploadError::TooLong) => return Self::UploadTooLong,
-                Some(UploadError::Client(_)) => return Self::UploadBroken,
-                None => cause = found.source(),
-            }
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Upload(UploadError::TooLong) => Self::UploadTooLong,
+            Broken::Upload(UploadError::Client(_)) => Self::UploadBroken,
+            broken => Self::Exchange(broken),
         }
-        Self::Exchange(error)
     }
 }
 
@@ -65,7 +84,7 @@ impl UpstreamError {
             Self::Timeout(_) => Code::UpstreamTimeout,
             Self::UploadTooLong => Code::RequestTooLarge,
             Self::UploadBroken => Code::InvalidRequest,
-            Self::Connect(_) | Self::Tls(_) | Self::Exchange(_) | Self::Injection => Code::UpstreamError,
+            Self::Connect(_) | Self::Tls(_) | Self::Exchange(_) | Self::BadPath => Code::UpstreamError,
         }
     }
 }

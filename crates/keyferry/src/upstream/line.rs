@@ -1,132 +1,180 @@
-//! A connection to a provider with HTTP on it. It has no task of its own: who waits for something on it runs it.
+//! A connection to a provider with HTTP/1.1 on it, one request at a time. It has no task of its own: who waits for something
+//! on it runs it.
 //!
 //! A task for each connection would be woken for each piece, on another processor as often as not, to wake in turn the
 //! task that waits for the piece. A line in the pool is run by nobody; the socket is looked at before it is used again.
 
 use std::{
-    future::poll_fn,
-    os::fd::OwnedFd,
-    pin::{Pin, pin},
-    task::{Context, Poll},
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{self, SendRequest},
-};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response};
+use keyferry_core::provider::AuthSlot;
+use keyferry_envelope::ApiKey;
 use rustix::{
     io::Errno,
     net::{RecvFlags, recv},
 };
+use tokio::io::AsyncReadExt;
 
 use super::{
-    UpstreamError,
-    body::ForwardBody,
-    inject::{Armed, Injector, Slot},
+    ForwardBody,
+    answer_head::{HeadReader, persists},
+    error::Broken,
+    framing::{Framing, Malformed, Piece},
+    outgoing::{Outgoing, WriteError},
+    request::RequestHead,
     stream::Stream,
 };
 
-type Connection = http1::Connection<TokioIo<Injector<Stream>>, ForwardBody>;
+/// How much is read at once, at first and when answers are long.
+const LEAST_READ: usize = 4 * 1024;
+const MOST_READ: usize = 64 * 1024;
+/// Less room than that is not read into.
+const LEAST_ROOM: usize = 1024;
 
 /// One connection.
 pub(super) struct Line {
-    sender: SendRequest<ForwardBody>,
-    /// `None` when it has ended.
-    connection: Option<Pin<Box<Connection>>>,
-    slot: Slot,
-    /// The same socket again, to look at it.
-    socket: OwnedFd,
+    stream: Stream,
+    /// Read and not yet taken.
+    input: BytesMut,
+    /// How much is read at once.
+    reads: usize,
+    /// Where the body that is being read ends.
+    framing: Framing,
+    /// After this answer, it may serve on.
+    persists: bool,
 }
 
 /// A request that was not answered.
 pub(super) enum Unanswered {
-    /// None of it left; here it is back.
-    NotSent(Box<Request<ForwardBody>>),
+    /// None of it left.
+    NotSent,
     /// Some of it may have left.
-    Sent(hyper::Error),
+    Sent(Broken),
 }
 
 impl Line {
-    pub(super) async fn open(stream: Stream) -> Result<Self, UpstreamError> {
-        let socket = stream.socket().map_err(UpstreamError::Connect)?;
-        let slot = Slot::default();
-        let io = TokioIo::new(Injector::new(stream, slot.clone()));
-        let (sender, connection) =
-            http1::Builder::new().max_headers(128).max_buf_size(64 * 1024).handshake(io).await?;
-        Ok(Self { sender, connection: Some(Box::pin(connection)), slot, socket })
-    }
-
-    /// Does what the connection can do now. How it ended is told to whoever waits for an answer.
-    pub(super) fn run(&mut self, cx: &mut Context<'_>) {
-        run(&mut self.connection, cx);
-    }
-
-    /// Whether the next request can be sent, once that is known.
-    pub(super) async fn ready(&mut self) -> bool {
-        poll_fn(|cx| {
-            self.run(cx);
-            self.sender.poll_ready(cx)
-        })
-        .await
-        .is_ok()
-    }
-
-    /// The key that goes into the next request.
-    pub(super) fn arm(&self, armed: Armed) {
-        self.slot.arm(armed);
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            reads: LEAST_READ,
+            framing: Framing::Length(0),
+            persists: true,
+        }
     }
 
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn send(
         &mut self,
-        request: Request<ForwardBody>,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let answered = poll_fn(|cx| {
-            run(&mut self.connection, cx);
-            answer.as_mut().poll(cx)
-        });
-        answered.await.map_err(|mut failed| match failed.take_message() {
-            Some(unsent) => Unanswered::NotSent(Box::new(unsent)),
-            None => Unanswered::Sent(failed.into_error()),
-        })
+        method: &Method,
+        head: &RequestHead,
+        key: Option<&(AuthSlot, Arc<ApiKey>)>,
+        body: &mut ForwardBody,
+    ) -> Result<Response<()>, Unanswered> {
+        // Whoever gives up in the middle leaves a line that serves nobody.
+        self.persists = false;
+        let mut outgoing = Outgoing::new(head, key, body);
+        let answered = self.exchange(&mut outgoing).await;
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(_) if outgoing.is_unsent() => return Err(Unanswered::NotSent),
+            Err(broken) => return Err(Unanswered::Sent(broken)),
+        };
+        let framing = Framing::of(method, answer.status(), answer.version(), answer.headers());
+        self.framing = framing.map_err(|malformed| Unanswered::Sent(malformed.into()))?;
+        // An answer that came before all was asked says how it ends; the rest of the request has no place any more.
+        self.persists = outgoing.is_out()
+            && !answer.status().is_informational()
+            && !matches!(self.framing, Framing::UntilClose)
+            && persists(answer.version(), answer.headers());
+        Ok(answer)
     }
 
-    /// Whether it may serve another request: it has not ended, and no key waits that was never sent.
+    /// Writes and reads until the head is here. An answer may come before all is written, and be the reason why no more
+    /// is taken.
+    async fn exchange(&mut self, outgoing: &mut Outgoing<'_>) -> Result<Response<()>, Broken> {
+        let mut reader = HeadReader::default();
+        let mut refused = None;
+        loop {
+            let read = poll_fn(|cx| {
+                if refused.is_none()
+                    && let Poll::Ready(Err(error)) = outgoing.poll_write(cx, &mut self.stream)
+                {
+                    match error {
+                        WriteError::Io(error) => refused = Some(error),
+                        WriteError::Upload(error) => return Poll::Ready(Err(Broken::Upload(error))),
+                    }
+                }
+                self.poll_fill(cx).map_err(Broken::Io)
+            });
+            match (read.await, refused.take()) {
+                (Ok(0), None) => return Err(Broken::Closed),
+                (Ok(0) | Err(Broken::Io(_)), Some(error)) => return Err(Broken::Io(error)),
+                (Err(error), _) => return Err(error),
+                (Ok(_), told) => refused = told,
+            }
+            if let Some(head) = reader.take(&mut self.input)? {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// The next piece of the answer's body; `None` when it is over.
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        loop {
+            match self.framing.next(&mut self.input)? {
+                Piece::Data(data) => return Poll::Ready(Ok(Some(data))),
+                Piece::End => return Poll::Ready(Ok(None)),
+                Piece::More => {}
+            }
+            if ready!(self.poll_fill(cx)).map_err(Broken::Io)? == 0 {
+                self.framing.closed()?;
+                self.framing = Framing::Length(0);
+            }
+        }
+    }
+
+    /// Reads what there is; answers how much that was, or that the provider has closed.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.capacity() - self.input.len() < LEAST_ROOM {
+            self.input.reserve(self.reads);
+        }
+        let room = self.input.capacity() - self.input.len();
+        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
+        // Who fills it has more.
+        if read == room {
+            self.reads = (2 * self.reads).min(MOST_READ);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Where the answer's body ends.
+    pub(super) fn framing(&self) -> &Framing {
+        &self.framing
+    }
+
+    /// Whether it may serve another request: the last one and its answer are over, and nothing came after them.
     pub(super) fn may_serve_again(&self) -> bool {
-        self.connection.is_some() && !self.sender.is_closed() && !self.slot.is_armed()
+        self.persists && self.framing.is_over() && self.input.is_empty()
     }
 
-    /// Whether the other side has neither closed an idle connection nor said anything on it. The library would find that
-    /// out too, but a moment later, and a request sent in that moment is lost.
+    /// Whether the other side has neither closed an idle connection nor said anything on it.
     pub(super) fn is_quiet(&self) -> bool {
         let mut byte = [0; 1];
-        let looked = recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        !self.sender.is_closed() && matches!(looked, Err(Errno::AGAIN))
+        let looked = recv(self.stream.socket(), &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(looked, Err(Errno::AGAIN))
     }
 }
 
-fn run(connection: &mut Option<Pin<Box<Connection>>>, cx: &mut Context<'_>) {
-    if let Some(open) = connection
-        && open.as_mut().poll(cx).is_ready()
-    {
-        *connection = None;
+impl From<Malformed> for Broken {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
     }
-}
-
-/// Runs a line for whoever waits for the next piece of its answer.
-pub(super) fn poll_with<T>(
-    line: Option<&mut Line>,
-    cx: &mut Context<'_>,
-    mut piece: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Poll<T> {
-    if let Poll::Ready(ready) = piece(cx) {
-        return Poll::Ready(ready);
-    }
-    if let Some(line) = line {
-        line.run(cx);
-    }
-    piece(cx)
 }

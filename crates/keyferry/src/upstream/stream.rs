@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -20,11 +20,11 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// A second handle on the socket below.
-    pub(super) fn socket(&self) -> io::Result<OwnedFd> {
+    /// The socket below.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Plain(tcp) => tcp.as_fd().try_clone_to_owned(),
-            Self::Tls(tls) => tls.get_ref().0.as_fd().try_clone_to_owned(),
+            Self::Plain(tcp) => tcp.as_fd(),
+            Self::Tls(tls) => tls.get_ref().0.as_fd(),
         }
     }
 }

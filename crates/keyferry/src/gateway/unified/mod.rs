@@ -12,7 +12,6 @@ use std::{sync::Arc, time::Instant};
 use http::{HeaderValue, Method, Response, request::Parts};
 use http_body::Body as _;
 use keyferry_core::{
-    admission::Caller,
     code::Code,
     dialect::Dialect,
     id::RequestId,
@@ -69,17 +68,16 @@ impl Gateway {
         let (parts, incoming, mut secrets) = request.into_parts();
         let place = secrets.take_place();
         let offered = slots::read_unified(secrets, &self.policy)?;
-        let Authenticated { caller, view } =
-            self.authenticator.authenticate(&self.views, &offered.token).await?;
+        let proven = self.authenticator.authenticate(&self.views, &offered.token).await?;
         drop(place);
-        self.refuse_where_it_is_off(&caller, &view).await?;
+        self.refuse_where_it_is_off(&proven).await?;
         heads::check_headers(&parts.headers)?;
         match find(&parts.method, parts.uri.path(), parts.uri.query())? {
             Found::Models => self.models(None, offered, &parts, incoming).await,
             Found::Model(name) => self.models(Some(&*name), offered, &parts, incoming).await,
             Found::Call(operation) => {
                 let call = Call { id, operation, parts, incoming, started };
-                self.call_unified(call, offered, &caller).await
+                self.call_unified(call, offered, proven).await
             }
         }
     }
@@ -88,13 +86,13 @@ impl Gateway {
         self: &Arc<Self>,
         call: Call<'_>,
         offered: Offered,
-        caller: &Caller,
+        proven: Authenticated,
     ) -> Result<Response<AnswerBody>, Problem> {
         let Call { id, operation, parts, incoming, started } = call;
         // The place is given back when all of it is here.
-        let awaited = if incoming.is_end_stream() { None } else { Some(self.awaited.take(caller)?) };
+        let awaited = if incoming.is_end_stream() { None } else { Some(self.awaited.take(&proven.caller)?) };
         // Before the body: a long upload must not make a sealed key stale.
-        let (keys, claim) = self.open_unified(offered.key, caller).await?;
+        let (keys, claim) = self.open_unified(offered.key, &proven.caller).await?;
         let mut body = body::read(&self.bodies, operation, &parts, incoming).await?;
         drop(awaited);
         let place = body.place_of_model(operation, &parts)?;
@@ -107,7 +105,7 @@ impl Gateway {
         let permit = self.recorder.reserve()?;
         let mut presented = Presented { token: offered.token, key: None, claim };
         self.look(&presented).await?;
-        let (admitted, candidate) = self.admit(&passage, candidates, &presented.token, &body).await?;
+        let (admitted, candidate) = self.admit(&passage, candidates, &presented.token, proven, &body).await?;
         self.claim(&presented).await?;
         let passage = Passage { provider: candidate.provider, ..passage };
         let model = candidate.model.unwrap_or_default();
