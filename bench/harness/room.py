@@ -9,8 +9,8 @@ from .proxies import System
 from .stage import Stage, say
 
 STREAMS = 10_000
-#: Open files for one stream: a socket on each side, and one more of which keyferry makes a second handle.
-FILES = 3
+#: Open files for one stream: a socket on each side.
+FILES = 2
 #: Between two events, so that all are open at once.
 WAIT_MS = 2_000
 RAMP = 2_000

@@ -33,6 +33,7 @@ pub mod headers;
 pub mod id;
 pub mod issuer;
 pub mod limits;
+pub mod map;
 pub mod mask;
 pub mod meter;
 pub mod model;

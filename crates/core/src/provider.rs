@@ -3,11 +3,10 @@
 //! Nothing of a request can reach in here: a request names a provider, the configuration says
 //! where that is.
 
-use std::collections::HashMap;
-
 use crate::{
     dialect::Dialect,
     id::ProviderId,
+    map::Map,
     net::{base_url::BaseUrl, host::ProviderHost},
 };
 
@@ -102,7 +101,7 @@ pub const RESERVED: [&str; 9] =
 
 /// All providers of a running gateway.
 #[derive(Debug, Default)]
-pub struct Providers(HashMap<String, Provider>);
+pub struct Providers(Map<String, Provider>);
 
 /// Why a provider cannot be added.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub(super) struct Admitted {
     /// What it is settled at, and the money held for it, if the platform pays.
     pub(super) paid: Option<Paid>,
     /// What the platform could do if the tenant's own key fails.
-    pub(super) spare: Option<Spare>,
+    pub(super) spare: Option<Box<Spare>>,
 }
 
 /// The body is another one than the token's `req_hash` says.
@@ -127,7 +127,7 @@ impl Gateway {
                     let paid = held.filter(|_| is_paid).map(|held| Paid { price, held });
                     let ceiling = payment.ceiling;
                     let spare = Spare::of(&view.tenant.tenant, ceiling, platform, price, once, now);
-                    let spare = spare.filter(|_| !is_paid);
+                    let spare = spare.filter(|_| !is_paid).map(Box::new);
                     let left = Left { limits, room: admission.room };
                     return Ok((Admitted { admission, caller, left, paid, spare }, candidate));
                 }

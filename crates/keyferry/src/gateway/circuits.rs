@@ -1,14 +1,12 @@
 //! A circuit breaker for each provider: one that does not answer is left alone for a moment, and nobody waits for it.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keyferry_core::{
     breaker::{Breaker, BreakerState, Permit, Rules},
     clock::Clock,
     id::ProviderId,
+    map::Map,
     provider::{Provider, Providers},
 };
 
@@ -17,7 +15,7 @@ use crate::{http::Problem, telemetry::metrics, upstream::UpstreamError};
 /// The circuits of all configured providers.
 pub(super) struct Circuits {
     clock: Arc<dyn Clock>,
-    of: HashMap<ProviderId, Mutex<Breaker>>,
+    of: Map<ProviderId, Mutex<Breaker>>,
 }
 
 /// A call that is under way. One that ends in no way that says something about the provider is dropped.

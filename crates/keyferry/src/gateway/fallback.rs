@@ -27,7 +27,7 @@ const USUAL_WAIT: Duration = Duration::from_millis(500);
 
 /// What may still be tried.
 pub(super) struct Tries {
-    spare: Option<Spare>,
+    spare: Option<Box<Spare>>,
     waited: bool,
     deadline: Instant,
 }
@@ -41,7 +41,7 @@ pub(super) enum Next {
 }
 
 impl Tries {
-    pub(super) fn new(spare: Option<Spare>, deadline: Instant) -> Self {
+    pub(super) fn new(spare: Option<Box<Spare>>, deadline: Instant) -> Self {
         Self { spare, waited: false, deadline }
     }
 

@@ -48,7 +48,7 @@ impl Gateway {
         outbound: Outbound<'_>,
         mut key: PlacedKey,
         mut settlement: Settlement,
-        spare: Option<Spare>,
+        spare: Option<Box<Spare>>,
     ) -> Response<AnswerBody> {
         let Outbound { target, method, headers, body } = outbound;
         let asks =

@@ -65,6 +65,7 @@ use keyferry_core::{
     port::{counter::Counters, store::Store},
     provider::{Provider, Providers},
     record::Outcome,
+    time::Timestamp,
     unified::endpoint,
 };
 use keyferry_envelope::{ApiKey, SecretBytes};
@@ -77,7 +78,8 @@ pub use relay::Relay;
 
 use self::{
     admit::Admitted, authenticate::Authenticator, candidates::Candidates, circuits::Circuits,
-    entitled::Entitlements, record::Permit, settle::Settlement, slots::Presented, views::Views,
+    entitled::Entitlements, payment::Spare, record::Permit, settle::Settlement, slots::Presented,
+    views::Views,
 };
 use crate::{
     custody::{UnsealError, Unsealer, Unsealing, provider_key},
@@ -149,6 +151,28 @@ struct Outbound<'a> {
 impl<'a> Outbound<'a> {
     fn new(target: path::Target<'a>, parts: request::Parts, body: body::ReadBody) -> Self {
         Self { target, headers: parts.headers, method: parts.method, body }
+    }
+}
+
+/// The account of a request that was admitted, with which key it is served, and what else may serve it.
+struct Opened {
+    settlement: Settlement,
+    choice: KeyChoice,
+    spare: Option<Box<Spare>>,
+}
+
+impl Opened {
+    fn new(
+        passage: &Passage<'_>,
+        admitted: Admitted,
+        model: Option<String>,
+        body: &body::ReadBody,
+        now: Timestamp,
+        permit: Permit,
+    ) -> Self {
+        let mut admitted = admitted;
+        let (choice, spare) = (admitted.admission.key.clone(), admitted.spare.take());
+        Self { settlement: Settlement::new(passage, admitted, model, body, now, permit), choice, spare }
     }
 }
 
@@ -267,24 +291,20 @@ impl Gateway {
         let (admitted, _) = self.admit(&passage, &candidates, &presented.token, proven, &body).await?;
         self.claim(&presented).await?;
         let model = target.model.map(str::to_owned).or_else(|| body.facts.model.take());
+        let opened = Opened::new(&passage, admitted, model, &body, self.clock.now(), permit);
         let outbound = Outbound::new(target, parts, body);
-        self.serve_admitted(passage, admitted, model, presented, outbound, permit).await
+        self.serve_admitted(passage, opened, presented, outbound).await
     }
 
     /// Calls the provider for a request that was admitted, and settles it.
     async fn serve_admitted(
         self: &Arc<Self>,
         passage: Passage<'_>,
-        admitted: Admitted,
-        model: Option<String>,
+        opened: Opened,
         presented: Presented,
         outbound: Outbound<'_>,
-        permit: Permit,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let mut admitted = admitted;
-        let (choice, spare) = (admitted.admission.key.clone(), admitted.spare.take());
-        let mut settlement =
-            Settlement::new(&passage, admitted, model, &outbound.body, self.clock.now(), permit);
+        let Opened { mut settlement, choice, spare } = opened;
         let key = match self.unseal(&passage, presented, &choice).await {
             Ok(key) => key,
             Err(problem) => {

@@ -3,12 +3,11 @@
 //! A request that waits takes memory. Where all places are taken, the newest is refused at once.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use keyferry_core::{admission::Caller, id::TenantId};
+use keyferry_core::{admission::Caller, id::TenantId, map::Map};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -66,7 +65,7 @@ pub struct Bodies(Arc<Mutex<Counts>>);
 #[derive(Default)]
 struct Counts {
     all: usize,
-    of_one: HashMap<Name, usize>,
+    of_one: Map<Name, usize>,
 }
 
 /// A place; given back on drop.

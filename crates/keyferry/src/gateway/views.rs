@@ -5,7 +5,6 @@
 //! but nothing is ever decided on an old one.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,6 +14,7 @@ use keyferry_core::{
     budget::{Span, Spent},
     id::{TenantId, TokenId},
     issuer::Issuer,
+    map::Map,
     port::{
         counter::Counters,
         store::{Store, StoreError, StoredToken},
@@ -53,7 +53,7 @@ pub(super) struct View {
     tokens: Arc<Tokens>,
 }
 
-type Tokens = Mutex<HashMap<TokenId, Arc<Remembered>>>;
+type Tokens = Mutex<Map<TokenId, Arc<Remembered>>>;
 
 /// A token as it was read.
 struct Remembered {
@@ -84,9 +84,9 @@ impl Renewal {
 pub(super) struct Views {
     store: Arc<dyn Store>,
     counters: Arc<dyn Counters>,
-    by_tenant: Mutex<HashMap<TenantId, Arc<View>>>,
+    by_tenant: Mutex<Map<TenantId, Arc<View>>>,
     /// Whose a token is never changes, so this needs no epoch.
-    tenant_of_token: Mutex<HashMap<TokenId, TenantId>>,
+    tenant_of_token: Mutex<Map<TokenId, TenantId>>,
     strangers: Strangers,
     tenant_reads: Flights<TenantId, Result<Option<Arc<View>>, Failed>>,
     token_reads: Flights<TokenId, Result<Option<Arc<StoredToken>>, Failed>>,
@@ -99,7 +99,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Inserts; when full, forgets everything rather than keep count of what was used when.
-fn remember<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, max: usize, key: K, value: V) {
+fn remember<K: std::hash::Hash + Eq, V>(map: &mut Map<K, V>, max: usize, key: K, value: V) {
     if map.len() >= max {
         map.clear();
     }

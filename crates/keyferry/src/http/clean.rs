@@ -11,8 +11,10 @@ use super::{
 };
 
 /// A request that can be read in one way only, and its secrets apart from it. Made by
-/// [`Clean::judge`] and nothing else.
-pub struct Clean {
+/// [`Clean::judge`] and nothing else. In a box: each that hands it on would have room for it.
+pub struct Clean(Box<Judged>);
+
+struct Judged {
     request: Request<ClientBody>,
     secrets: SecretHeaders,
 }
@@ -36,17 +38,18 @@ impl Clean {
         };
         secrets.unmark(&mut parts.headers);
         let secrets = secrets.privately(client.is_private());
-        Ok(Self { request: Request::from_parts(parts, body), secrets })
+        Ok(Self(Box::new(Judged { request: Request::from_parts(parts, body), secrets })))
     }
 
     /// The request's path.
     pub fn path(&self) -> &str {
-        self.request.uri().path()
+        self.0.request.uri().path()
     }
 
     /// Takes it apart.
     pub fn into_parts(self) -> (Parts, ClientBody, SecretHeaders) {
-        let (parts, body) = self.request.into_parts();
-        (parts, body, self.secrets)
+        let Judged { request, secrets } = *self.0;
+        let (parts, body) = request.into_parts();
+        (parts, body, secrets)
     }
 }

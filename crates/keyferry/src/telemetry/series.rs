@@ -2,12 +2,14 @@
 //! copied, hashed and compared each time. There are as many handles as there are series, which the configuration bounds.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
-use keyferry_core::record::{KeyMode, Outcome, UsageRecord};
+use keyferry_core::{
+    map::Map,
+    record::{KeyMode, Outcome, UsageRecord},
+};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::metrics::{
@@ -36,7 +38,7 @@ pub(super) struct OfProvider {
 }
 
 /// What was made for a key, or is made now. Seldom written.
-struct Table<K, V>(RwLock<HashMap<K, V>>);
+struct Table<K, V>(RwLock<Map<K, V>>);
 
 impl<K: Eq + Hash, V: Clone> Table<K, V> {
     fn new() -> Self {

@@ -4,13 +4,13 @@
 //! into another's answer.
 
 use std::{
-    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use keyferry_core::{
     id::{ProviderId, TenantId},
+    map::Map,
     net::host::ProviderHost,
 };
 
@@ -60,7 +60,7 @@ pub(super) struct Pool(Mutex<Idle>);
 
 #[derive(Default)]
 struct Idle {
-    lanes: HashMap<Lane, Vec<(Instant, Line)>>,
+    lanes: Map<Lane, Vec<(Instant, Line)>>,
     count: usize,
 }
 

@@ -20,7 +20,7 @@ use keyferry_core::{
 };
 
 use super::{
-    Gateway, Outbound, Passage,
+    Gateway, Opened, Outbound, Passage,
     authenticate::Authenticated,
     body, heads, once,
     path::Target,
@@ -117,17 +117,10 @@ impl Gateway {
             upstream: candidate.provider.upstream_path(parts.uri.path().trim_end_matches('/')),
         };
         let served = HeaderValue::from_str(&recordable(format!("{}/{model}", candidate.provider.id)));
+        let model = candidate.model.map(str::to_owned);
+        let opened = Opened::new(&passage, admitted, model, &body, self.clock.now(), permit);
         let outbound = Outbound::new(target, parts, body);
-        let mut answer = self
-            .serve_admitted(
-                passage,
-                admitted,
-                candidate.model.map(str::to_owned),
-                presented,
-                outbound,
-                permit,
-            )
-            .await?;
+        let mut answer = self.serve_admitted(passage, opened, presented, outbound).await?;
         // A name that is no header's value is told in the usage row alone.
         if let Ok(served) = served {
             answer.headers_mut().insert(SERVED_BY, served);
