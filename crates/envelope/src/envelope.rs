@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use keyferry_secretmem::scrubbed;
+
 use crate::api_key::ApiKey;
 use crate::context::{Context, Purpose};
 use crate::entropy::Entropy;
@@ -84,9 +86,12 @@ impl Sealer {
 impl Opener {
     /// Opens `sealed` if, and only if, it was sealed for this `context` and its DEK is wrapped under this `kek`.
     pub fn open(&self, kek: &TenantKek, context: &Context<'_>, sealed: &Sealed) -> Result<ApiKey, OpenError> {
-        let dek = unwrap(kek, context, sealed)?;
-        let padded = layer::open(dek.secret(), Purpose::Record, &context.record_aad(), &sealed.envelope)?;
-        unpad(&padded)
+        // The ciphers within are scrubbed each by itself. Around all of them, once does for all.
+        scrubbed(|| {
+            let dek = unwrap(kek, context, sealed)?;
+            let padded = layer::open(dek.secret(), Purpose::Record, &context.record_aad(), &sealed.envelope)?;
+            unpad(&padded)
+        })
     }
 }
 

@@ -2,16 +2,19 @@
 //! signatures. It must never choose a key, a nonce or a context; that is the business of its callers.
 //!
 //! Every call that sees a secret runs in [`scrubbed`]: what the library leaves on the stack (round keys, message
-//! schedules, padded HMAC keys) is overwritten before the call returns.
+//! schedules, padded HMAC keys) is overwritten before the call returns, or, within a call of the same kind around it,
+//! before that one does.
 
 pub(crate) mod agreement;
 pub(crate) mod ed25519;
+mod pair;
 
 #[cfg(test)]
 mod residue;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::pair::hkdf_sha256_pair;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac};
 use keyferry_secretmem::scrubbed;
@@ -101,31 +104,6 @@ pub(crate) fn hkdf_sha256(
             .and_then(|output| output.fill(okm))
             .map_err(|_| CryptoFailure)
     })
-}
-
-/// HKDF-SHA-256 to two outputs of one extraction: a key that no caller sees outside a [`SecretBytes`], and 32 bytes
-/// that are public. Each is what [`hkdf_sha256`] gives for its `info`.
-pub(crate) fn hkdf_sha256_pair(
-    ikm: &SecretBytes,
-    salt: &[u8],
-    secret_info: &[u8],
-    public_info: &[u8],
-) -> Result<(SecretBytes, [u8; KEY_LEN]), CryptoFailure> {
-    let mut public = [0; KEY_LEN];
-    let secret = SecretBytes::try_init(KEY_LEN, |secret| {
-        scrubbed(|| {
-            // Extraction is HMAC (RFC 5869 §2.2). The library would do it for each output anew.
-            let prk = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, salt), ikm.expose());
-            let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk.as_ref());
-            for (info, okm) in [(secret_info, secret), (public_info, &mut public[..])] {
-                let info = [info];
-                let output = prk.expand(&info, OutputLen(KEY_LEN)).map_err(|_| CryptoFailure)?;
-                output.fill(okm).map_err(|_| CryptoFailure)?;
-            }
-            Ok(())
-        })
-    })?;
-    Ok((secret, public))
 }
 
 /// HKDF-SHA-256 to a 32-byte key that no caller sees outside a [`SecretBytes`].

@@ -18,13 +18,18 @@ mod tests;
 
 use subtle::ConstantTimeEq;
 
-use crate::cbor::{self, Item};
+use crate::cbor;
 use crate::context::Purpose;
 use crate::entropy::{Entropy, draw};
 use crate::error::{CryptoFailure, OpenError};
 use crate::hazmat::{self, KEY_LEN};
 use crate::secret::SecretBytes;
 use crate::wire::{Layer, Protected};
+
+/// An array of two, and its first item, the label: what comes before `external_aad` in the derivation of the key.
+const KEY: &[u8] = b"\x82\x6ckeyferry/key";
+/// The same of the commitment.
+const COMMITMENT: &[u8] = b"\x82\x73keyferry/commitment";
 
 /// Seals `plaintext` under `secret` (32 bytes), bound to `external_aad`, and returns the encoded layer.
 ///
@@ -38,7 +43,7 @@ pub(crate) fn seal(
 ) -> Result<Vec<u8>, CryptoFailure> {
     let salt = draw(entropy);
     let nonce = draw(entropy);
-    let (key, commitment) = derive(secret, &salt, external_aad)?;
+    let (key, commitment) = derive(secret, &salt, external_aad);
     let protected = Protected { salt, commitment };
     let aad = protected.enc_structure(purpose, external_aad);
     let ciphertext = hazmat::aes256gcm_seal(&key, nonce, &aad, plaintext.expose())?;
@@ -53,7 +58,7 @@ pub(crate) fn open(
     encoded: &[u8],
 ) -> Result<SecretBytes, OpenError> {
     let Layer { protected, nonce, ciphertext } = Layer::decode(encoded, purpose)?;
-    let (key, expected) = derive(secret, &protected.salt, external_aad)?;
+    let (key, expected) = derive(secret, &protected.salt, external_aad);
     if !bool::from(expected.ct_eq(&protected.commitment)) {
         return Err(OpenError::OPAQUE);
     }
@@ -62,15 +67,8 @@ pub(crate) fn open(
 }
 
 /// The key of a layer and its commitment.
-fn derive(
-    secret: &SecretBytes,
-    salt: &[u8; KEY_LEN],
-    external_aad: &[u8],
-) -> Result<(SecretBytes, [u8; KEY_LEN]), CryptoFailure> {
-    let [key, commitment] = ["keyferry/key", "keyferry/commitment"].map(|label| info(label, external_aad));
+fn derive(secret: &SecretBytes, salt: &[u8; KEY_LEN], external_aad: &[u8]) -> (SecretBytes, [u8; KEY_LEN]) {
+    let head = cbor::bytes_head(external_aad.len());
+    let [key, commitment] = [KEY, COMMITMENT].map(|label| [label, head.as_bytes(), external_aad]);
     hazmat::hkdf_sha256_pair(secret, salt, &key, &commitment)
-}
-
-fn info(label: &str, external_aad: &[u8]) -> Vec<u8> {
-    cbor::array(&[Item::Text(label), Item::Bytes(external_aad)])
 }

@@ -19,7 +19,7 @@
 //! A stored key is opened for every request, so this is written byte by byte. The tests read and write the same with a
 //! COSE library.
 
-use crate::cbor::{self, Item};
+use crate::cbor;
 use crate::context::Purpose;
 use crate::error::OpenError;
 use crate::hazmat::{KEY_LEN, NONCE_LEN};
@@ -39,6 +39,8 @@ const SUITE: &[u8] = b"\x3a\x00\x01\x11\x70\x01\x3a\x00\x01\x11\x71\x58\x20";
 const COMMITMENT: &[u8] = b"\x3a\x00\x01\x11\x72\x58\x20";
 /// The unprotected header: a map of one, its label, and the head of the nonce.
 const NONCE: &[u8] = &[0xa1, 0x05, 0x4c];
+/// What is authenticated: an array of three, and its first item, the text `Encrypt0`.
+const ENC_STRUCTURE: &[u8] = b"\x83\x68Encrypt0";
 
 /// What is authenticated in the protected header beside the constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,23 +66,27 @@ impl Protected {
         constant + content_type(purpose).len() + 2 * KEY_LEN
     }
 
-    fn encode(&self, purpose: Purpose) -> Vec<u8> {
-        let mut encoded = Vec::with_capacity(Self::len(purpose));
+    /// As a byte string.
+    fn encode(&self, to: &mut Vec<u8>, purpose: Purpose) {
         let content_type = content_type(purpose).as_bytes();
+        to.extend_from_slice(cbor::bytes_head(Self::len(purpose)).as_bytes());
         for part in [ALGORITHM, CONTENT_TYPE, &[content_type.len() as u8], content_type] {
-            encoded.extend_from_slice(part);
+            to.extend_from_slice(part);
         }
         for part in [SUITE, &self.salt, COMMITMENT, &self.commitment] {
-            encoded.extend_from_slice(part);
+            to.extend_from_slice(part);
         }
-        encoded
     }
 
     /// The associated data of the AEAD: `Enc_structure` of RFC 9052 §5.3, which joins the protected header and
     /// `external_aad`.
     pub(crate) fn enc_structure(&self, purpose: Purpose, external_aad: &[u8]) -> Vec<u8> {
-        let protected = self.encode(purpose);
-        cbor::array(&[Item::Text("Encrypt0"), Item::Bytes(&protected), Item::Bytes(external_aad)])
+        let room = ENC_STRUCTURE.len() + Self::len(purpose) + external_aad.len() + 2 * cbor::HEAD;
+        let mut encoded = Vec::with_capacity(room);
+        encoded.extend_from_slice(ENC_STRUCTURE);
+        self.encode(&mut encoded, purpose);
+        cbor::bytes(&mut encoded, external_aad);
+        encoded
     }
 }
 
@@ -88,9 +94,9 @@ impl<'a> Layer<'a> {
     /// The one encoding of this layer.
     pub(crate) fn encode(&self, purpose: Purpose) -> Vec<u8> {
         let room = BEGIN.len() + Protected::len(purpose) + NONCE.len() + NONCE_LEN + self.ciphertext.len();
-        let mut encoded = Vec::with_capacity(room + 8);
+        let mut encoded = Vec::with_capacity(room + 2 * cbor::HEAD);
         encoded.extend_from_slice(BEGIN);
-        cbor::bytes(&mut encoded, &self.protected.encode(purpose));
+        self.protected.encode(&mut encoded, purpose);
         encoded.extend_from_slice(NONCE);
         encoded.extend_from_slice(&self.nonce);
         cbor::bytes(&mut encoded, self.ciphertext);

@@ -1,8 +1,12 @@
 //! Looks at the stack below a call, to see what of a secret is left there.
 
 use super::*;
+use crate::{ApiKey, Context, KekId, SystemEntropy, TenantKek, capabilities};
 
 const PAINT: u8 = 0xb7;
+
+/// What an operation may reach: of the 16 KiB that are overwritten, it may begin a quarter below another one's beginning.
+const LEFT_TO_OTHERS: usize = 12 * 1024;
 
 /// Paints the stack, runs `operation` on it, and answers what is then below this frame, deepest first.
 #[inline(never)]
@@ -41,15 +45,43 @@ fn left_of(secret: &[u8], stack: &[u8]) -> usize {
 
 type Operation<'a> = (&'static str, Box<dyn Fn() + 'a>);
 
+/// How far an operation reaches down, in bytes. It overwrites nothing meanwhile, since an operation is around it.
+fn reach(operation: &dyn Fn()) -> usize {
+    scrubbed(|| {
+        let below = stack_after(operation);
+        below.len() - below.iter().position(|&byte| byte != PAINT).expect("it was called")
+    })
+}
+
+/// 32 bytes that are used as a key, 512 that are sealed, and a provider's key.
+struct Secrets {
+    key: Vec<u8>,
+    text: Vec<u8>,
+    stored: &'static [u8],
+}
+
+impl Secrets {
+    fn new() -> Self {
+        Self {
+            key: (1..=32_u8).map(|n| n.wrapping_mul(37)).collect(),
+            text: (0..512_u16).map(|n| (n.wrapping_mul(40_503) >> 7) as u8).collect(),
+            stored: b"sk-example-0123456789abcdefghijklmnopqrstuvwxyz",
+        }
+    }
+
+    fn left(&self, stack: &[u8]) -> [usize; 3] {
+        [&self.key, &self.text, self.stored].map(|secret| left_of(secret, stack))
+    }
+}
+
+/// What the library does by itself, to be read with --nocapture: it depends on the processor.
 #[test]
-fn no_operation_leaves_anything_of_a_secret_on_the_stack() {
-    let key: Vec<u8> = (1..=32_u8).map(|n| n.wrapping_mul(37)).collect();
-    let text: Vec<u8> = (0..512_u16).map(|n| (n.wrapping_mul(40_503) >> 7) as u8).collect();
-    let (locked, locked_text) = (SecretBytes::copy_of(&key), SecretBytes::copy_of(&text));
-    let sealed = aes256gcm_seal(&locked, [9; 12], b"aad", &text).expect("seals");
+fn what_the_library_leaves_is_told() {
+    let secrets = Secrets::new();
+    let (locked, locked_text) = (SecretBytes::copy_of(&secrets.key), SecretBytes::copy_of(&secrets.text));
+    let sealed = aes256gcm_seal(&locked, [9; 12], b"aad", &secrets.text).expect("seals");
     let plain = |key: &[u8]| LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("32 bytes"));
     let nonce = || Nonce::assume_unique_for_key([9; 12]);
-    // What the library does by itself, to be read with --nocapture: it depends on the processor.
     let bare: [Operation<'_>; 3] = [
         (
             "open",
@@ -79,41 +111,53 @@ fn no_operation_leaves_anything_of_a_secret_on_the_stack() {
             }),
         ),
     ];
-    let ours: [Operation<'_>; 4] = [
+    for (name, operation) in bare {
+        operation();
+        let left = secrets.left(&stack_after(&*operation));
+        println!("{name} by itself: {} bytes deep, {left:?} of the secrets", reach(&*operation));
+    }
+}
+
+#[test]
+fn no_operation_leaves_anything_of_a_secret_on_the_stack() {
+    let secrets = Secrets::new();
+    let (locked, locked_text) = (SecretBytes::copy_of(&secrets.key), SecretBytes::copy_of(&secrets.text));
+    let sealed = aes256gcm_seal(&locked, [9; 12], b"aad", &secrets.text).expect("seals");
+    let (sealer, opener, _) = capabilities();
+    let kek = TenantKek::from_secret(KekId::new("kek_1"), SecretBytes::copy_of(&secrets.key)).expect("32");
+    let context = Context { tenant: "t", provider: "p", origin: "o", credential: "c", version: 1 };
+    let key = ApiKey::parse(SecretBytes::copy_of(secrets.stored)).expect("a key");
+    let stored = sealer.seal(&kek, &context, &key, &SystemEntropy).expect("seals");
+    let operations: [Operation<'_>; 6] = [
         ("seal", Box::new(|| drop(aes256gcm_seal(&locked, [9; 12], b"aad", locked_text.expose())))),
         ("open", Box::new(|| drop(aes256gcm_open(&locked, [9; 12], b"aad", &sealed)))),
         ("hkdf", Box::new(|| drop(hkdf_sha256_key(&locked, &[1; 32], &[2; 200])))),
+        ("pair", Box::new(|| drop(hkdf_sha256_pair(&locked, &[1; 32], &[&[2; 200]], &[&[3; 200]])))),
         (
             "hmac",
             Box::new(|| {
                 std::hint::black_box(hmac_sha256(&locked, [locked_text.expose()]));
             }),
         ),
+        ("a stored key", Box::new(|| drop(opener.open(&kek, &context, &stored)))),
     ];
     // The search finds what is there.
     let untidy = || {
         std::hint::black_box(<[u8; 32]>::try_from(locked.expose()).expect("32 bytes"));
     };
-    assert!(left_of(&key, &stack_after(&untidy)) > 0);
-    assert_eq!(left_of(&key, &stack_after(&|| scrubbed(untidy))), 0);
-    for (name, operation) in bare {
-        operation();
-        let below = stack_after(&*operation);
-        let deepest = below.iter().position(|&byte| byte != PAINT).expect("it was called");
-        let (of_key, of_text) = (left_of(&key, &below), left_of(&text, &below));
-        println!(
-            "{name} by itself: {} bytes deep, {of_key} of the key, {of_text} of the text",
-            below.len() - deepest
-        );
-    }
-    for (name, operation) in ours {
+    assert!(left_of(&secrets.key, &stack_after(&untidy)) > 0);
+    assert_eq!(left_of(&secrets.key, &stack_after(&|| scrubbed(untidy))), 0);
+    for (name, operation) in operations {
         // Once before, so that nothing is set up for the first time.
         operation();
         let below = stack_after(&*operation);
-        assert_eq!((left_of(&key, &below), left_of(&text, &below)), (0, 0), "{name}");
+        assert_eq!(secrets.left(&below), [0; 3], "{name}");
         let deepest = below.iter().position(|&byte| byte != PAINT).expect("it was called");
-        // Deepest are a few words of the call that overwrites.
+        // Deepest are a few words of the call that overwrites; what runs afterwards is at the other end.
         let zeros = below[deepest + 256..].iter().take_while(|&&byte| byte == 0).count();
-        assert!(zeros >= 16 * 1024 - 256, "{name} reached deeper than is overwritten");
+        assert!(zeros >= LEFT_TO_OTHERS, "{name} reached deeper than is overwritten");
+        let reach = reach(&*operation);
+        println!("{name}: {reach} bytes deep");
+        assert!(reach < LEFT_TO_OTHERS, "{name} would reach too deep within another one");
     }
 }

@@ -90,6 +90,22 @@ fn hkdf_sha_256_agrees_with_rfc_5869() {
 }
 
 #[test]
+fn a_pair_is_what_two_derivations_give() {
+    for (ikm, salt, infos) in [
+        ("a secret", &[1; 32], [&[][..], &[b"one".as_slice()][..]]),
+        ("", &[7; 32], [&[&[1; 100], &[2; 100]], &[b"", b"two"]]),
+        ("another secret", &[9; 32], [&[b"", &[3; 55]], &[&[4; 54], b"", b"", &[5; 64]]]),
+    ] {
+        let ikm = secret(ikm.as_bytes());
+        let [expected, public] =
+            infos.map(|info| hkdf_sha256_key(&ikm, salt, &info.concat()).expect("derives"));
+        let (mine, same) = hkdf_sha256_pair(&ikm, salt, infos[0], infos[1]);
+        assert!(mine.ct_eq(&expected));
+        assert_eq!(same, public.expose());
+    }
+}
+
+#[test]
 fn hmac_sha_256_agrees_with_rfc_4231() {
     // RFC 4231, test cases 2 and 3; the first one in two chunks.
     let jefe = hmac_sha256(&secret(b"Jefe"), [b"what do ya want ".as_slice(), b"for nothing?"]);

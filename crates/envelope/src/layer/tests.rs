@@ -1,5 +1,7 @@
 //! Attacks one layer with the key in hand: a ciphertext made to open under two secrets, a layer in another context.
 
+use coset::{CborSerializable, cbor::Value};
+
 use super::*;
 use crate::hazmat::{NONCE_LEN, TAG_LEN};
 
@@ -29,6 +31,21 @@ fn opens(secret: &SecretBytes, purpose: Purpose, aad: &[u8], encoded: &[u8]) -> 
 }
 
 #[test]
+fn the_derivations_are_the_documented_ones() {
+    for len in [0, 23, 24, 255, 256, 70_000] {
+        let (aad, salt) = (vec![7; len], [3; KEY_LEN]);
+        let [key, commitment] = ["keyferry/key", "keyferry/commitment"].map(|label| {
+            let info = Value::Array(vec![Value::Text(label.to_owned()), Value::Bytes(aad.clone())]);
+            let info = info.to_vec().expect("encodes");
+            hazmat::hkdf_sha256_key(&secret(1), &salt, &info).expect("derives")
+        });
+        let (mine, public) = derive(&secret(1), &salt, &aad);
+        assert!(mine.ct_eq(&key), "{len}");
+        assert_eq!(public, commitment.expose(), "{len}");
+    }
+}
+
+#[test]
 fn opens_with_the_same_secret_purpose_and_context_only() {
     let encoded = sealed();
     assert!(opens(&secret(1), Purpose::Record, AAD, &encoded));
@@ -41,9 +58,9 @@ fn opens_with_the_same_secret_purpose_and_context_only() {
 fn a_wrong_commitment_is_refused_although_the_ciphertext_is_authentic() {
     // The key holder writes a foreign commitment and then encrypts correctly: only the commitment check can refuse.
     let (salt, nonce) = ([3; KEY_LEN], [4; NONCE_LEN]);
-    let honest = derive(&secret(1), &salt, AAD).expect("derives").1;
-    let foreign = derive(&secret(2), &salt, AAD).expect("derives").1;
-    let key = derive(&secret(1), &salt, AAD).expect("derives").0;
+    let honest = derive(&secret(1), &salt, AAD).1;
+    let foreign = derive(&secret(2), &salt, AAD).1;
+    let key = derive(&secret(1), &salt, AAD).0;
     let layer = |commitment| {
         let protected = Protected { salt, commitment };
         let aad = protected.enc_structure(Purpose::Record, AAD);
@@ -57,9 +74,9 @@ fn a_wrong_commitment_is_refused_although_the_ciphertext_is_authentic() {
 #[test]
 fn a_ciphertext_made_for_two_secrets_opens_under_the_committed_one_only() {
     let (salt, nonce) = ([3; KEY_LEN], [4; NONCE_LEN]);
-    let protected = Protected { salt, commitment: derive(&secret(1), &salt, AAD).expect("derives").1 };
+    let protected = Protected { salt, commitment: derive(&secret(1), &salt, AAD).1 };
     let aad = protected.enc_structure(Purpose::Record, AAD);
-    let keys = [1, 2].map(|byte| derive(&secret(byte), &salt, AAD).expect("derives").0);
+    let keys = [1, 2].map(|byte| derive(&secret(byte), &salt, AAD).0);
     let ciphertext = salamander(&keys, nonce, &aad);
 
     // Control: AES-GCM itself accepts the one ciphertext under both keys, as two different plaintexts.

@@ -59,6 +59,69 @@ fn an_operation_that_panics_leaves_nothing() {
 }
 
 #[test]
+fn an_operation_within_another_one_leaves_nothing_when_that_one_has_ended() {
+    std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(|| {
+            scrubbed(|| {
+                black_box(scrubbed(|| untidy(0x35, 8)));
+                assert!(run_below(0x6a) >= 200, "it is left to the outer one");
+            });
+            assert_eq!(run_below(0x6a) / 16, 0);
+            black_box(untidy(0x37, 8));
+            assert!(run_below(0x6e) >= 200);
+            black_box(scrubbed(|| untidy(0x39, 8)));
+            assert_eq!(run_below(0x72) / 16, 0, "the next one is not taken for an inner one");
+        })
+        .expect("a thread")
+        .join()
+        .expect("no panic");
+}
+
+#[test]
+fn an_operation_far_below_another_one_does_not_rely_on_it() {
+    #[inline(never)]
+    fn at_depth(depth: usize) -> u8 {
+        let frame = black_box([0_u8; 512]);
+        if depth > 0 {
+            return at_depth(depth - 1) ^ black_box(frame)[7];
+        }
+        black_box(scrubbed(|| untidy(0x3b, 8)));
+        assert_eq!(run_below(0x76) / 16, 0, "it has overwritten its part by itself");
+        frame[8]
+    }
+    std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(|| black_box(scrubbed(|| at_depth(60))))
+        .expect("a thread")
+        .join()
+        .expect("no panic");
+}
+
+#[test]
+fn the_outer_operation_is_overwritten_after_an_inner_one_that_panicked() {
+    std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(|| {
+            let panicked = std::panic::catch_unwind(|| {
+                scrubbed(|| {
+                    scrubbed(|| {
+                        black_box(untidy(0x3d, 8));
+                        panic!("on purpose");
+                    });
+                });
+            });
+            assert!(panicked.is_err());
+            assert_eq!(run_below(0x7a) / 16, 0);
+            black_box(scrubbed(|| untidy(0x3f, 8)));
+            assert_eq!(run_below(0x7e) / 16, 0, "the next one is an outermost one again");
+        })
+        .expect("a thread")
+        .join()
+        .expect("no panic");
+}
+
+#[test]
 fn the_result_comes_out() {
     assert_eq!(scrubbed(|| vec![1, 2, 3]), [1, 2, 3]);
 }

@@ -6,6 +6,7 @@
 
 mod account;
 mod once;
+mod rates;
 
 use std::{
     cmp::Reverse,
@@ -22,13 +23,14 @@ use keyferry_core::{
     budget::{Hold, Reserve, Span, Standing},
     id::TenantId,
     limits::Rate,
-    port::counter::{
-        Bucket, Claim, Counters, CountersAway, Decision, Epoch, Plan, Reserved, Room, Scope, Settled, Take,
-    },
+    port::counter::{Claim, Counters, CountersAway, Decision, Epoch, Plan, Reserved, Room, Settled, Take},
     time::Timestamp,
 };
 
-use self::account::{Account, Fit};
+use self::{
+    account::{Account, Fit},
+    rates::{Counted, Gcra, Quota, drop_idle},
+};
 use super::left_in_bucket;
 
 const SHARDS: usize = 64;
@@ -36,7 +38,7 @@ const SHARDS: usize = 64;
 /// than an old one forgotten. A tenant that reaches its own limit is in nobody else's way.
 const MAX_CLAIMS_OF_TENANT: usize = 500_000;
 const MAX_CLAIMS: usize = 5_000_000;
-/// Idle buckets are dropped when a shard holds more than this many.
+/// Idle buckets are dropped when a shard holds more than this many, of tenants or of others.
 const MAX_BUCKETS: usize = 50_000;
 
 /// A counter store in memory.
@@ -47,9 +49,11 @@ pub struct MemoryCounters {
 }
 
 struct Shard {
-    epochs: HashMap<TenantId, u64>,
-    quotas: HashMap<TenantId, Quota>,
-    buckets: HashMap<String, Gcra>,
+    counted: HashMap<TenantId, Counted>,
+    /// Buckets of callers and providers, of all tenants.
+    buckets: usize,
+    /// Buckets of no tenant, by name.
+    others: HashMap<Box<str>, Gcra>,
     claims: HashMap<TenantId, Claims>,
     accounts: HashMap<TenantId, Account>,
     /// All live claims of all shards.
@@ -63,34 +67,13 @@ struct Claims {
     ends: BinaryHeap<Reverse<(Timestamp, [u8; 32])>>,
 }
 
-#[derive(Clone, Copy)]
-struct Quota {
-    day: i64,
-    used: u64,
-}
-
-/// The generic cell rate algorithm (ITU-T I.371): one number a bucket, the theoretical arrival
-/// time of the next request, in microseconds.
-#[derive(Clone, Copy)]
-struct Gcra {
-    arrival: i64,
-}
-
-impl Gcra {
-    /// How many requests would be let through now.
-    fn left(self, rate: Rate, now: Timestamp) -> u32 {
-        let ahead = self.arrival.saturating_sub(now.millis().saturating_mul(1000)).max(0) as u64;
-        left_in_bucket(rate, ahead)
-    }
-}
-
 impl Default for MemoryCounters {
     fn default() -> Self {
         let claims = Arc::<AtomicUsize>::default();
         let shard = || Shard {
-            epochs: HashMap::new(),
-            quotas: HashMap::new(),
-            buckets: HashMap::new(),
+            counted: HashMap::new(),
+            buckets: 0,
+            others: HashMap::new(),
             claims: HashMap::new(),
             accounts: HashMap::new(),
             all_claims: Arc::clone(&claims),
@@ -124,7 +107,7 @@ impl Counters for MemoryCounters {
     }
 
     async fn move_epoch(&self, tenant: &TenantId) -> Result<(), CountersAway> {
-        *self.shard(tenant.as_str()).epochs.entry(tenant.clone()).or_default() += 1;
+        self.shard(tenant.as_str()).counted.entry(tenant.clone()).or_default().epoch += 1;
         Ok(())
     }
 
@@ -183,17 +166,20 @@ impl Counters for MemoryCounters {
 
     async fn quota_used(&self, tenant: &TenantId, day: i64) -> Result<u64, CountersAway> {
         let shard = self.shard(tenant.as_str());
-        Ok(shard.quotas.get(tenant).filter(|quota| quota.day == day).map_or(0, |quota| quota.used))
+        let quota = shard.counted.get(tenant).and_then(|counted| counted.quota);
+        Ok(quota.filter(|quota| quota.day == day).map_or(0, |quota| quota.used))
     }
 
     async fn draw(&self, name: &str, rate: Rate, now: Timestamp) -> Result<Option<u64>, CountersAway> {
         let mut shard = self.shard(name);
-        shard.drop_idle_buckets(now);
-        match shard.peek(name, rate, now) {
+        if shard.others.len() > MAX_BUCKETS {
+            drop_idle(&mut shard.others, now);
+        }
+        match Gcra::draw(shard.others.get(name).copied(), rate, now) {
             Err(wait) => Ok(Some(wait)),
             Ok(None) => Ok(None),
             Ok(Some(next)) => {
-                shard.buckets.insert(name.to_owned(), next);
+                shard.others.insert(name.into(), next);
                 Ok(None)
             }
         }
@@ -215,7 +201,7 @@ impl Counters for MemoryCounters {
 
 impl Shard {
     fn epoch(&self, tenant: &TenantId) -> u64 {
-        self.epochs.get(tenant).copied().unwrap_or(0)
+        self.counted.get(tenant).map_or(0, |counted| counted.epoch)
     }
 
     fn decide(&mut self, plan: &Plan<'_>) -> Result<Decision, CountersAway> {
@@ -251,14 +237,18 @@ impl Shard {
     }
 
     fn take(&mut self, plan: &Plan<'_>, take: &Take<'_>, fit: Fit) -> Decision {
-        let mut drawn = [const { None }; 3];
+        self.drop_idle_buckets(plan.now);
+        if !self.counted.contains_key(plan.tenant) {
+            self.counted.insert(plan.tenant.clone(), Counted::default());
+        }
+        let Some(counted) = self.counted.get_mut(plan.tenant) else { unreachable!("it was just made") };
+        let mut drawn = [None; 3];
         let mut room = Room::default();
-        for ((slot, left), bucket) in drawn.iter_mut().zip(&mut room.buckets).zip(&take.buckets) {
-            let name = bucket_name(plan.tenant, bucket);
-            match self.peek(&name, bucket.rate, plan.now) {
+        for ((drawn, left), bucket) in drawn.iter_mut().zip(&mut room.buckets).zip(&take.buckets) {
+            match Gcra::draw(counted.bucket(bucket), bucket.rate, plan.now) {
                 Ok(next) => {
                     *left = next.map(|next| next.left(bucket.rate, plan.now));
-                    *slot = next.map(|next| (name, next));
+                    *drawn = next;
                 }
                 Err(retry_after_ms) => {
                     return Decision::RateLimited { scope: bucket.scope, retry_after_ms };
@@ -267,40 +257,23 @@ impl Shard {
         }
         // A day that has begun does not end again: a request that was under way over midnight, or
         // a clock that steps back, counts on the newer day.
-        let known = self.quotas.get(plan.tenant).copied();
-        let day = known.map_or(plan.now.day(), |quota| quota.day.max(plan.now.day()));
-        let used = known.filter(|quota| quota.day == day).map_or(0, |quota| quota.used);
+        let day = counted.quota.map_or(plan.now.day(), |quota| quota.day.max(plan.now.day()));
+        let used = counted.quota.filter(|quota| quota.day == day).map_or(0, |quota| quota.used);
         if used >= take.daily_quota {
             return Decision::QuotaExceeded;
         }
         if fit == Fit::TooMuch {
             return Decision::BudgetExceeded;
         }
+        counted.quota = Some(Quota { day, used: used + 1 });
+        for (bucket, drawn) in take.buckets.iter().zip(drawn) {
+            self.buckets += usize::from(drawn.is_some_and(|drawn| counted.put(bucket, drawn)));
+        }
         if let Some(reserve) = &take.reserve {
             self.account(plan.tenant).hold(&reserve.hold, plan.now);
         }
-        self.drop_idle_buckets(plan.now);
-        self.quotas.insert(plan.tenant.clone(), Quota { day, used: used + 1 });
-        self.buckets.extend(drawn.into_iter().flatten());
         room.quota = take.daily_quota - used - 1;
         Decision::Taken(room)
-    }
-
-    /// What the bucket would hold after a draw (`None` for one without a limit), or how many
-    /// milliseconds until a draw is possible.
-    fn peek(&self, name: &str, rate: Rate, now: Timestamp) -> Result<Option<Gcra>, u64> {
-        let Some(interval) = rate.interval_micros() else { return Ok(None) };
-        let (interval, burst) = (interval as i64, i64::from(rate.burst().max(1)));
-        let now = now.millis().saturating_mul(1000);
-        // No bucket can be further ahead than full: a clock that was set back must not close it.
-        let arrival = self.buckets.get(name).map_or(now, |bucket| {
-            bucket.arrival.clamp(now, now.saturating_add(interval.saturating_mul(burst)))
-        });
-        let earliest = arrival - interval * (burst - 1);
-        if now < earliest {
-            return Err(((earliest - now) as u64).div_ceil(1000));
-        }
-        Ok(Some(Gcra { arrival: arrival + interval }))
     }
 
     /// Whether a token id was free; it is used from here on.
@@ -331,20 +304,45 @@ impl Shard {
         Ok(true)
     }
 
-    /// A bucket whose arrival time has passed is as good as a new one.
     fn drop_idle_buckets(&mut self, now: Timestamp) {
-        if self.buckets.len() > MAX_BUCKETS {
-            let now = now.millis().saturating_mul(1000);
-            self.buckets.retain(|_, bucket| bucket.arrival > now);
+        if self.buckets > MAX_BUCKETS {
+            self.buckets = self.counted.values_mut().map(|counted| counted.drop_idle(now)).sum();
         }
     }
 }
 
-fn bucket_name(tenant: &TenantId, bucket: &Bucket<'_>) -> String {
-    let kind = match bucket.scope {
-        Scope::Caller => "caller",
-        Scope::Tenant => "tenant",
-        Scope::TenantProvider => "provider",
-    };
-    format!("{tenant}/{kind}/{}", bucket.name)
+#[cfg(test)]
+mod tests {
+    use keyferry_core::port::counter::{Bucket, Scope};
+
+    use super::*;
+
+    /// Takes from a caller's bucket that is full again a second later.
+    async fn ask(counters: &MemoryCounters, caller: u32, now: Timestamp) {
+        let tenant: TenantId = "acme".parse().expect("valid");
+        let (name, rate) = (format!("tok{caller}"), Rate::Per { count: 10, per_millis: 1000 });
+        let bucket = |scope, name, rate| Bucket { scope, name, rate };
+        let buckets = [
+            bucket(Scope::Caller, name.as_str(), rate),
+            bucket(Scope::Tenant, "", Rate::Unlimited),
+            bucket(Scope::TenantProvider, "openai", Rate::Unlimited),
+        ];
+        let take = Some(Take { buckets, daily_quota: u64::MAX, reserve: None });
+        let plan = Plan { tenant: &tenant, now, epoch: Epoch(0), claim: None, take };
+        let decision = counters.decide(&plan).await.expect("decided");
+        assert!(matches!(decision, Decision::Taken(_)), "{decision:?}");
+    }
+
+    #[tokio::test]
+    async fn buckets_that_are_full_again_are_dropped_when_there_are_many() {
+        let (counters, begun) = (MemoryCounters::default(), Timestamp::from_secs(1_000_000));
+        for caller in 0..=MAX_BUCKETS as u32 {
+            ask(&counters, caller, begun).await;
+        }
+        assert_eq!(counters.shard("acme").buckets, MAX_BUCKETS + 1);
+        ask(&counters, u32::MAX, begun).await;
+        assert_eq!(counters.shard("acme").buckets, MAX_BUCKETS + 2, "none was full");
+        ask(&counters, 0, begun.plus_secs(1)).await;
+        assert_eq!(counters.shard("acme").buckets, 1, "only that of who asks");
+    }
 }
