@@ -76,10 +76,7 @@ impl Gateway {
         let mut proven = Some(proven).filter(|_| passage.started.elapsed() < FRESH);
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            let Authenticated { caller, view } = match proven.take() {
-                Some(proven) => proven,
-                None => self.authenticator.authenticate(&self.views, token).await?,
-            };
+            let Authenticated { caller, view } = self.proven(proven.take(), token).await?;
             if let Some(wanted) = caller.req_hash()
                 && !body.whole().is_some_and(|bytes| jwt::body_matches(wanted, bytes))
             {
@@ -140,6 +137,14 @@ impl Gateway {
             }
         }
         Err(Problem::unavailable("The tenant is being changed."))
+    }
+
+    /// Whoever is proven, or is now.
+    async fn proven(&self, proven: Option<Authenticated>, token: &Shown) -> Result<Authenticated, Problem> {
+        match proven {
+            Some(proven) => Ok(proven),
+            None => self.authenticator.authenticate(&self.views, token).await,
+        }
     }
 
     /// Where bringing keys is off, nothing is opened, and nothing is said about what would open.

@@ -34,7 +34,7 @@ use super::{
 use crate::{
     http::{AnswerBody, Form, Problem},
     telemetry::metrics,
-    upstream::{Call, Lane, Purpose, UpstreamBody, UpstreamError},
+    upstream::{BadPath, Call, Lane, Purpose, UpstreamBody, UpstreamError},
 };
 
 /// How much of a provider's error is read and passed on.
@@ -50,27 +50,16 @@ impl Gateway {
         mut settlement: Settlement,
         spare: Option<Box<Spare>>,
     ) -> Response<AnswerBody> {
-        let Outbound { target, method, headers, body } = outbound;
-        let asks =
-            body.facts.stream && asked_usage::must_be_asked_for(passage.provider.dialect, passage.operation);
-        let (body, _held) = body.into_forward();
         let deadline = Instant::now() + self.upstream.limits.total_timeout;
-        let mut tries = Tries::new(spare, deadline);
-        let head = match head_up(&method, &target.upstream, passage.provider.host(), &headers) {
-            Ok(head) => head,
+        let may_ask = asked_usage::must_be_asked_for(passage.provider.dialect, passage.operation);
+        let asks = outbound.body.facts.stream && may_ask;
+        let (mut call, _held) = match call(&passage, outbound, &key, &settlement, deadline) {
+            Ok(call) => call,
             Err(bad) => {
                 return Box::pin(failed_with(&passage, settlement, &upstream_problem(&bad.into()))).await;
             }
         };
-        drop(headers);
-        let mut call = Call {
-            lane: lane(&passage, &settlement),
-            method,
-            head,
-            body,
-            deadline,
-            key: Some((key.slot, Arc::clone(&key.key))),
-        };
+        let mut tries = Tries::new(spare, deadline);
         let no_key = settlement.record().credential == KeyMode::Platform;
         let mut falls_back = no_key.then_some(Failure::Missing);
         let mut hides_usage = false;
@@ -354,6 +343,21 @@ enum TooLong {
     Refused,
     /// Its beginning is good enough: of an error, status and headers matter more than the end.
     Cut,
+}
+
+/// The request as it goes to the provider, and the room that its body takes.
+fn call(
+    passage: &Passage<'_>,
+    outbound: Outbound<'_>,
+    key: &PlacedKey,
+    settlement: &Settlement,
+    deadline: Instant,
+) -> Result<(Call, Held), BadPath> {
+    let Outbound { target, method, headers, body } = outbound;
+    let head = head_up(&method, &target.upstream, passage.provider.host(), &headers)?;
+    let (body, held) = body.into_forward();
+    let key = Some((key.slot, Arc::clone(&key.key)));
+    Ok((Call { lane: lane(passage, settlement), method, head, body, deadline, key }, held))
 }
 
 /// Whose connections serve a request.

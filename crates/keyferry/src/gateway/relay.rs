@@ -119,7 +119,11 @@ pub(super) struct Flow {
     settlement: Option<Settlement>,
     request_id: RequestId,
     state: State,
+    /// Wakes whoever waits, at the latest when the provider's time is up. It is set anew when it is over, not with each
+    /// piece.
     idle: Pin<Box<Sleep>>,
+    /// Until when the next piece must come.
+    patience: Instant,
     idle_timeout: Duration,
     deadline: Instant,
     /// Since when a piece is out and nobody has asked for the next.
@@ -151,23 +155,35 @@ impl Flow {
         idle_timeout: Duration,
         deadline: Instant,
     ) -> Self {
-        let idle = Box::pin(sleep_until(deadline.min(Instant::now() + idle_timeout)));
+        let patience = deadline.min(Instant::now() + idle_timeout);
         Self {
             request_id: settlement.record().request_id.clone(),
             mode,
             body: Some(body),
             settlement: Some(settlement),
             state: State::Streaming,
-            idle,
+            idle: Box::pin(sleep_until(patience)),
+            patience,
             idle_timeout,
             deadline,
             handed_out: None,
         }
     }
 
-    fn keep_waiting(&mut self) {
-        let until = self.deadline.min(Instant::now() + self.idle_timeout);
-        self.idle.as_mut().reset(until);
+    /// A piece came: from now on the next one is waited for.
+    fn keep_waiting(&mut self, now: Instant) {
+        self.patience = self.deadline.min(now + self.idle_timeout);
+    }
+
+    /// Whether nothing came for too long.
+    fn poll_impatient(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.idle.as_mut().poll(cx));
+            if self.idle.deadline() >= self.patience {
+                return Poll::Ready(());
+            }
+            self.idle.as_mut().reset(self.patience);
+        }
     }
 
     /// Takes a piece; answers what goes on, or that the limit is reached.
@@ -268,7 +284,7 @@ impl Flow {
             let frame = match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
-                    ready!(self.idle.as_mut().poll(cx));
+                    ready!(self.poll_impatient(cx));
                     self.fail(Outcome::Timeout);
                     break;
                 }
@@ -279,14 +295,18 @@ impl Flow {
                 Some(Ok(frame)) => {
                     // Providers' trailers do not pass.
                     let Ok(data) = frame.into_data() else { continue };
-                    self.keep_waiting();
+                    let now = Instant::now();
+                    self.keep_waiting(now);
                     match self.take(data) {
                         Ok(data) if data.is_empty() => {}
                         Ok(data) if self.is_last() => {
                             let (_, written) = self.settle(Some(Outcome::Ok));
                             self.end(Some(data), false, written);
                         }
-                        Ok(data) => return Poll::Ready(Some(data)),
+                        Ok(data) => {
+                            self.handed_out = Some(now);
+                            return Poll::Ready(Some(data));
+                        }
                         Err(outcome) => self.fail(outcome),
                     }
                 }
@@ -315,7 +335,6 @@ impl Flow {
             match &mut self.state {
                 State::Streaming => {
                     if let Some(data) = ready!(self.poll_stream(cx)) {
-                        self.handed_out = Some(Instant::now());
                         return Poll::Ready(Some(Ok(data)));
                     }
                 }

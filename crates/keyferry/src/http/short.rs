@@ -42,13 +42,11 @@ impl<const N: usize> Short<N> {
 
     /// Adds what another one holds. Of one that is useless, nothing comes of this one either.
     pub fn join<const M: usize>(&mut self, other: &Short<M>) -> &mut Self {
-        match other.as_bytes() {
-            Some(bytes) => self.put(bytes),
-            None => {
-                self.length = usize::MAX;
-                self
-            }
+        if let Some(bytes) = other.as_bytes() {
+            return self.put(bytes);
         }
+        self.length = usize::MAX;
+        self
     }
 
     /// Adds a number.

@@ -169,7 +169,8 @@ async fn a_hundred_tenants_never_meet_each_others_keys() {
         }
     };
     for round in 0..3 {
-        for some in (0..100).collect::<Vec<_>>().chunks(25) {
+        // So many at once that they meet, and so few that a busy machine does not keep the store from answering in time.
+        for some in (0..100).collect::<Vec<_>>().chunks(10) {
             let all = some.iter().flat_map(|&number| {
                 [("openai", number + round), ("anthropic", number + round + 1)]
                     .map(|(name, gateway)| ask(number, name, gateway % 2))
