@@ -34,11 +34,12 @@ struct Texts {
     insert: Arc<str>,
 }
 
-/// For 1, 2, 4 … rows and so on: few enough that all stay prepared. What has room for more rows than it is given passes
-/// over the others, for a row without an id is none.
-static TEXTS: LazyLock<Vec<Texts>> = LazyLock::new(|| {
-    let sizes = (0..).map(|power| 1 << power).take_while(|&rows| rows <= MOST);
-    let texts = sizes.map(|rows| {
+/// For so many rows, and no more sizes than that, so that all stay prepared. What has room for more rows than it is given
+/// passes over the others, for a row without an id is none; but that takes time too.
+const SIZES: [usize; 14] = [1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 48, MOST];
+
+static TEXTS: LazyLock<[Texts; SIZES.len()]> = LazyLock::new(|| {
+    SIZES.map(|rows| {
         let row = format!("({})", ["?"; COLUMNS].join(","));
         let insert = format!(
             "INSERT OR IGNORE INTO usage (request_id, at, tenant_id, caller, provider, model, operation, credential,
@@ -50,12 +51,13 @@ static TEXTS: LazyLock<Vec<Texts>> = LazyLock::new(|| {
             whole: format!("BEGIN IMMEDIATE; {LAST_USED}; {insert}; COMMIT").into(),
             insert: format!("{insert} RETURNING request_id").into(),
         }
-    });
-    texts.collect()
+    })
 });
 
+/// What is said for up to [`MOST`] rows.
 fn texts(records: &[UsageRecord]) -> &'static Texts {
-    &TEXTS[records.len().next_power_of_two().trailing_zeros() as usize]
+    let fits = SIZES.iter().position(|&size| records.len() <= size);
+    &TEXTS[fits.unwrap_or(SIZES.len() - 1)]
 }
 
 impl SqliteStore {
@@ -170,5 +172,19 @@ impl Same {
             *last = text.into();
         }
         Arc::clone(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_every_number_of_rows_and_little_more() {
+        assert!(SIZES.is_sorted());
+        for rows in 1..=MOST {
+            let room = SIZES.iter().find(|&&size| size >= rows).expect("there is room");
+            assert!(*room <= rows + rows.div_ceil(2), "{room} for {rows}");
+        }
     }
 }
