@@ -33,8 +33,14 @@ const ROUNDS: usize = 4;
 /// until it can be written.
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A row, the request of it if it is paid once, and who waits for it.
-type Entry = (UsageRecord, (Option<Once>, oneshot::Sender<()>));
+/// A row on its way.
+struct Entry {
+    record: UsageRecord,
+    /// The request of it, if it is paid once.
+    once: Option<Once>,
+    /// Who waits for it.
+    done: oneshot::Sender<()>,
+}
 
 /// Where rows are handed in.
 #[derive(Clone)]
@@ -68,16 +74,22 @@ impl Permit {
     pub(super) fn write(self, record: UsageRecord, once: Option<Once>) -> Written {
         metrics::request_ended(&record);
         let (done, written) = oneshot::channel();
-        self.0.send((record, (once, done)));
+        self.0.send(Entry { record, once, done });
         written
     }
 }
 
 async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
+    // Kept from one transaction to the next.
+    let (mut records, mut once, mut done) = (Vec::new(), Vec::new(), Vec::new());
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         gather(&mut batch, &mut waiting).await;
-        let (records, (once, done)): (Vec<_>, (Vec<_>, Vec<_>)) = batch.drain(..).unzip();
+        for entry in batch.drain(..) {
+            records.push(entry.record);
+            once.push(entry.once);
+            done.push(entry.done);
+        }
         let mut pause = Duration::from_millis(50);
         let sums = loop {
             match store.record_usage(&records).await {
@@ -91,11 +103,13 @@ async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<
             }
         };
         metrics::usage_waiting(waiting.len());
-        for done in done {
+        for done in done.drain(..) {
             // Nobody waits when the client went away.
             let _ = done.send(());
         }
         holds.settled(&settled(&records, &once, &sums)).await;
+        records.clear();
+        once.clear();
     }
 }
 
