@@ -46,6 +46,12 @@ pub(super) fn hash_mismatch() -> Problem {
     Problem::new(Code::HashMismatch, "The body is not the one this token was made for.")
 }
 
+/// Whether a proof from the beginning of a request counts when it is admitted. A JWT is proven again in any case: it must be
+/// younger than the last loss of the counters that know of its use.
+fn still_stands(proven: &Authenticated, passage: &Passage<'_>) -> bool {
+    proven.caller.claim().is_none() && passage.started.elapsed() < FRESH
+}
+
 /// A denial, with the limit that it is for.
 fn told(denial: &Denial, candidates: &Candidates<'_>, limits: &Limits) -> Problem {
     let mut problem = Problem::new(denial.code(), candidates.tell(denial));
@@ -73,7 +79,7 @@ impl Gateway {
         let mut spent = None;
         // One for all attempts: giving back what an earlier one did not get would take away what a later one did.
         let mut held = None;
-        let mut proven = Some(proven).filter(|_| passage.started.elapsed() < FRESH);
+        let mut proven = Some(proven).filter(|proven| still_stands(proven, passage));
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
             let Authenticated { caller, view } = self.proven(proven.take(), token).await?;

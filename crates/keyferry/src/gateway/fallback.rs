@@ -45,7 +45,7 @@ impl Tries {
         Self { spare, waited: false, deadline }
     }
 
-    /// Whether there may be another try: only then is the request kept.
+    /// Whether there may be another try.
     pub(super) fn may_go_on(&self) -> bool {
         self.spare.is_some()
     }

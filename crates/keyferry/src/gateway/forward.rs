@@ -37,6 +37,8 @@ use crate::{
     upstream::{BadPath, Call, Lane, Purpose, UpstreamBody, UpstreamError},
 };
 
+/// What a piece takes besides its bytes, however few those are.
+const OF_PIECE: usize = 64;
 /// How much of a provider's error is read and passed on.
 const MAX_ERROR: usize = 256 * 1024;
 
@@ -59,7 +61,7 @@ impl Gateway {
                 return Box::pin(failed_with(&passage, settlement, &upstream_problem(&bad.into()))).await;
             }
         };
-        let mut tries = Tries::new(spare, deadline);
+        let mut tries = Tries::new(spare.filter(|_| call.is_kept()), deadline);
         let no_key = settlement.record().credential == KeyMode::Platform;
         let mut falls_back = no_key.then_some(Failure::Missing);
         let mut hides_usage = false;
@@ -96,7 +98,7 @@ impl Gateway {
                 Failed::Unreached(_) => (Some(Failure::ServerError), &none),
                 Failed::Broken(_) => (None, &none),
             };
-            let next = if tries.may_go_on() && call.is_kept() {
+            let next = if tries.may_go_on() {
                 let next = self.next_try(&passage, &mut settlement, &mut tries, failure, headers);
                 // Seldom, so in a box: it takes no room in requests that need no other try.
                 Box::pin(next).await
@@ -288,7 +290,7 @@ impl Gateway {
                 TooLong::Refused => {}
             }
             left -= data.len();
-            held.add(data.len())?;
+            held.add(data.len() + OF_PIECE)?;
             pieces.push(data);
             if over {
                 break;

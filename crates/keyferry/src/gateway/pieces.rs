@@ -17,8 +17,8 @@ use super::{
     stalls::{Flowing, STALL, Stalls},
 };
 
-/// Answers up to this length are not watched: they fit into the socket's buffer.
-const SMALL: u64 = 64 * 1024;
+/// Answers up to this length are not watched: a client that does not take one holds up little.
+const SMALL: u64 = 8 * 1024;
 
 /// The pieces.
 pub struct Pieces(Kind);

@@ -20,7 +20,7 @@ mod short;
 pub use allowance::{Allowance, policy_of};
 pub use body::AnswerBody;
 pub use clean::Clean;
-pub use client_body::ClientBody;
+pub use client_body::{BrokenBody, ClientBody};
 pub use door::Door;
 pub use health::Health;
 pub use ids::RequestIds;

@@ -73,7 +73,7 @@ impl App {
         }
         let over_http1 = request.version() != Version::HTTP_2;
         let (parts, incoming) = request.into_parts();
-        let (body, rest) = ClientBody::new(incoming);
+        let (body, rest) = ClientBody::new(incoming, parts.version);
         let request = Request::from_parts(parts, body);
         // In a box of its own, which is made when it begins: thousands that have not begun take little.
         let answer = Box::pin(self.answer_as(&id, serves, client, shared, request, extracted));

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::http::ClientBody;
+use crate::http::{BrokenBody, ClientBody};
 
 /// What a request carries to a provider.
 pub enum ForwardBody {
@@ -30,7 +30,10 @@ pub enum ForwardBody {
 pub enum UploadError {
     /// The client's body broke off.
     #[error("the upload broke off")]
-    Client(#[from] hyper::Error),
+    Client(#[from] BrokenBody),
+    /// It ended before the length that was announced.
+    #[error("the upload is shorter than was announced")]
+    Cut,
     /// The client's body is too long.
     #[error("the upload is too long")]
     TooLong,

@@ -7,14 +7,15 @@ use super::framing::{Malformed, Piece};
 
 /// The longest line of a size with its extensions, and of a trailer.
 const MAX_LINE: usize = 4096;
-/// Trailers altogether.
-const MAX_TRAILERS: usize = 16 * 1024;
+/// Extensions and trailers altogether: what is passed over is counted by nobody else.
+const MAX_EXTRAS: usize = 16 * 1024;
 
 /// Where in the chunks the next byte belongs.
 #[derive(Debug, Default)]
 pub struct Chunks {
     state: State,
-    trailers: usize,
+    /// How long extensions and trailers were so far.
+    extras: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,6 +84,12 @@ impl Chunks {
         }
     }
 
+    /// So many bytes say nothing that anybody reads.
+    fn pass_over(&mut self, bytes: usize) -> Result<(), Malformed> {
+        self.extras += bytes;
+        if self.extras > MAX_EXTRAS { Err(Malformed) } else { Ok(()) }
+    }
+
     /// Reads one line, if all of it is here.
     fn pass_line(&mut self, input: &mut BytesMut) -> Result<bool, Malformed> {
         let Some(end) = memchr(b'\n', input) else {
@@ -94,17 +101,15 @@ impl Chunks {
         let line = input.split_to(end + 1);
         let line = line.strip_suffix(b"\r\n").ok_or(Malformed)?;
         self.state = match self.state {
-            State::Size => match size(line)? {
-                0 => State::Trailer,
-                size => State::Data(size),
-            },
+            State::Size => {
+                let (size, extension) = size(line)?;
+                self.pass_over(extension)?;
+                if size == 0 { State::Trailer } else { State::Data(size) }
+            }
             State::DataEnd if line.is_empty() => State::Size,
             State::Trailer if line.is_empty() => State::Over,
             State::Trailer => {
-                self.trailers += line.len();
-                if self.trailers > MAX_TRAILERS {
-                    return Err(Malformed);
-                }
+                self.pass_over(line.len())?;
                 State::Trailer
             }
             State::DataEnd | State::Data(_) | State::Over | State::Broken => return Err(Malformed),
@@ -113,19 +118,19 @@ impl Chunks {
     }
 }
 
-/// The size that stands at the beginning of a line. Behind it there may be an extension.
-fn size(line: &[u8]) -> Result<u64, Malformed> {
+/// The size that stands at the beginning of a line, and how long the extension behind it is.
+fn size(line: &[u8]) -> Result<(u64, usize), Malformed> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);
-    let rest = rest.trim_ascii_start();
-    if digits.is_empty() || digits.len() > 16 || !(rest.is_empty() || rest[0] == b';') {
+    let extension = rest.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
+    if digits.is_empty() || digits.len() > 16 || extension.is_some_and(|first| *first != b';') {
         return Err(Malformed);
     }
     // A line end inside of it is one for other readers.
     if rest.contains(&b'\r') {
         return Err(Malformed);
     }
-    Ok(digits.iter().fold(0, |size, digit| size << 4 | u64::from(value(*digit))))
+    Ok((digits.iter().fold(0, |size, digit| size << 4 | u64::from(value(*digit))), rest.len()))
 }
 
 /// What a hexadecimal digit stands for.
@@ -186,6 +191,7 @@ mod tests {
         let long = format!("{}\r\n", "1".repeat(17));
         let line = format!("1;{}\r\n", "x".repeat(5000));
         let trailers = format!("0\r\n{}\r\n", "x: 0123456789\r\n".repeat(2000));
+        let extensions = format!("1;{}\r\na\r\n", "x".repeat(4000)).repeat(5);
         for text in [
             "zz\r\n",
             "\r\n",
@@ -197,9 +203,13 @@ mod tests {
             "1\r\nab\r\n",
             "1\r\na\n",
             "1;a\rb\r\n",
+            "1\r\r\n",
+            "1\r;a\r\n",
+            "1\u{c};a\r\n",
             &long,
             &line,
             &trailers,
+            &extensions,
         ] {
             for step in [1, 7, text.len()] {
                 assert_eq!(read(text.as_bytes(), step), Err(Malformed), "{text:.60?} {step}");

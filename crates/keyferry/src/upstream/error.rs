@@ -64,7 +64,7 @@ impl From<Broken> for UpstreamError {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Upload(UploadError::TooLong) => Self::UploadTooLong,
-            Broken::Upload(UploadError::Client(_)) => Self::UploadBroken,
+            Broken::Upload(UploadError::Client(_) | UploadError::Cut) => Self::UploadBroken,
             broken => Self::Exchange(broken),
         }
     }

@@ -24,7 +24,7 @@ use tokio::io::AsyncReadExt;
 
 use super::{
     ForwardBody,
-    answer_head::{HeadReader, persists},
+    answer_head::{HeadReader, persists, quotes},
     error::Broken,
     framing::{Framing, Malformed, Piece},
     outgoing::{Outgoing, WriteError},
@@ -45,6 +45,8 @@ pub(super) struct Line {
     input: BytesMut,
     /// How much is read at once.
     reads: usize,
+    /// The buffer is larger than at first.
+    grown: bool,
     /// Where the body that is being read ends.
     framing: Framing,
     /// After this answer, it may serve on.
@@ -65,6 +67,7 @@ impl Line {
             stream,
             input: BytesMut::new(),
             reads: LEAST_READ,
+            grown: false,
             framing: Framing::Length(0),
             persists: true,
         }
@@ -121,9 +124,34 @@ impl Line {
                 (Ok(_), told) => refused = told,
             }
             if let Some(head) = reader.take(&mut self.input)? {
+                if refused.is_none() && !quotes(head.status()) {
+                    self.go_on_writing(outgoing).await?;
+                }
                 return Ok(head);
             }
         }
+    }
+
+    /// Writes the rest of a request whose answer has begun. An error is the reason why no more is taken; anything else may
+    /// wait for the rest, and what comes of it meanwhile is read as far as there is room for it.
+    async fn go_on_writing(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), Broken> {
+        poll_fn(|cx| {
+            loop {
+                match outgoing.poll_write(cx, &mut self.stream) {
+                    Poll::Ready(Err(WriteError::Upload(error))) => {
+                        return Poll::Ready(Err(Broken::Upload(error)));
+                    }
+                    // That it takes no more is told by the answer, or by its end.
+                    Poll::Ready(_) => return Poll::Ready(Ok(())),
+                    Poll::Pending if self.input.len() >= MOST_READ => return Poll::Pending,
+                    Poll::Pending => {}
+                }
+                if ready!(self.poll_fill(cx)).map_err(Broken::Io)? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+        .await
     }
 
     /// The next piece of the answer's body; `None` when it is over.
@@ -145,6 +173,7 @@ impl Line {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.input.capacity() - self.input.len() < LEAST_ROOM {
             self.input.reserve(self.reads);
+            self.grown |= self.input.capacity() > LEAST_READ;
         }
         let room = self.input.capacity() - self.input.len();
         let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
@@ -160,9 +189,13 @@ impl Line {
         &self.framing
     }
 
-    /// Whether it may serve another request: the last one and its answer are over, and nothing came after them.
-    pub(super) fn may_serve_again(&self) -> bool {
-        self.persists && self.framing.is_over() && self.input.is_empty()
+    /// Whether it may serve another request: the last one and its answer are over, and nothing came after them. Of one that
+    /// may, a buffer that a long answer made large is not kept.
+    pub(super) fn may_serve_again(&mut self) -> bool {
+        if self.grown {
+            (self.reads, self.grown, self.input) = (LEAST_READ, false, BytesMut::from(&self.input[..]));
+        }
+        self.persists && self.framing.is_over() && self.input.is_empty() && self.stream.is_drained()
     }
 
     /// Whether the other side has neither closed an idle connection nor said anything on it.

@@ -55,7 +55,10 @@ pub(super) struct Outgoing<'r> {
 /// A body that comes while it is written.
 struct Upload<'r> {
     body: &'r mut ForwardBody,
-    chunked: bool,
+    /// How much of the length that was announced has not come yet; without one, it goes out in chunks.
+    left: Option<u64>,
+    /// The last chunk is out as well.
+    over: bool,
 }
 
 impl<'r> Outgoing<'r> {
@@ -83,12 +86,13 @@ impl<'r> Outgoing<'r> {
             ForwardBody::Empty => (Bytes::new(), None),
             // It stays where it is: if nothing is sent, it goes out on another connection.
             ForwardBody::Full(bytes) => (bytes.clone(), None),
-            ForwardBody::Upload { .. } => (Bytes::new(), Some(Upload { body, chunked: length.is_none() })),
+            ForwardBody::Upload { .. } => (Bytes::new(), Some(Upload { body, left: length, over: false })),
         };
         Self { head: head.text(), key, end, body: whole, sent: 0, upload, unflushed: false }
     }
 
-    /// Whether none of it has left.
+    /// Whether nothing of it was taken. A TLS session that failed may have sent the beginning of what it says it did not
+    /// take, but never the end.
     pub(super) fn is_unsent(&self) -> bool {
         self.sent == 0
     }
@@ -121,20 +125,31 @@ impl<'r> Outgoing<'r> {
     ) -> Poll<Result<(), WriteError>> {
         loop {
             ready!(self.poll_write_here(cx, io))?;
-            if let Some(upload) = &mut self.upload {
-                let Some(next) = ready!(upload.poll_next(cx)).map_err(WriteError::Upload)? else {
-                    self.upload = None;
-                    continue;
-                };
-                self.go_on_with(next);
-                continue;
+            match self.upload.as_mut().map(|upload| upload.poll_next(cx)) {
+                None => return self.poll_flush(cx, io),
+                Some(Poll::Ready(next)) => match next.map_err(WriteError::Upload)? {
+                    Some(next) => self.go_on_with(next),
+                    None => self.upload = None,
+                },
+                // What is here must not wait for what is not.
+                Some(Poll::Pending) => {
+                    ready!(self.poll_flush(cx, io))?;
+                    return Poll::Pending;
+                }
             }
-            if self.unflushed {
-                ready!(Pin::new(&mut *io).poll_flush(cx))?;
-                self.unflushed = false;
-            }
-            return Poll::Ready(Ok(()));
         }
+    }
+
+    fn poll_flush<T: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut T,
+    ) -> Poll<Result<(), WriteError>> {
+        if self.unflushed {
+            ready!(Pin::new(&mut *io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Writes what is here.
@@ -167,26 +182,32 @@ impl<'r> Outgoing<'r> {
 }
 
 impl Upload<'_> {
-    /// The next piece as it is written; `None` when that was the last.
+    /// The next piece as it is written; `None` when that was the last. One that has another length than was announced would
+    /// leave a provider waiting for the rest, and taking the next request for it.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UploadError>> {
+        if self.over {
+            return Poll::Ready(Ok(None));
+        }
         loop {
-            let frame = ready!(Pin::new(&mut *self.body).poll_frame(cx)).transpose()?;
-            let Some(frame) = frame else {
-                *self.body = ForwardBody::Empty;
-                let last = std::mem::take(&mut self.chunked);
-                // The next question finds an empty body that is not chunked: the end.
-                return Poll::Ready(Ok(last.then(|| Bytes::from_static(b"0\r\n\r\n"))));
+            let Some(frame) = ready!(Pin::new(&mut *self.body).poll_frame(cx)).transpose()? else {
+                self.over = true;
+                return Poll::Ready(match self.left {
+                    Some(0) => Ok(None),
+                    Some(_) => Err(UploadError::Cut),
+                    None => Ok(Some(Bytes::from_static(b"0\r\n\r\n"))),
+                });
             };
             let Ok(data) = frame.into_data() else { continue };
             // An empty chunk would be the end.
             if data.is_empty() {
                 continue;
             }
-            if !self.chunked {
-                return Poll::Ready(Ok(Some(data)));
-            }
-            let chunk = [format!("{:x}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat();
-            return Poll::Ready(Ok(Some(chunk.into())));
+            let Some(left) = &mut self.left else {
+                let chunk = [format!("{:x}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat();
+                return Poll::Ready(Ok(Some(chunk.into())));
+            };
+            *left = left.checked_sub(data.len() as u64).ok_or(UploadError::TooLong)?;
+            return Poll::Ready(Ok(Some(data)));
         }
     }
 }

@@ -89,7 +89,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer was read to its end.
-    pub(super) fn put(&self, lane: &Lane, line: Line) {
+    pub(super) fn put(&self, lane: &Lane, mut line: Line) {
         if !line.may_serve_again() {
             return;
         }

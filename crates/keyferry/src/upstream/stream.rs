@@ -20,6 +20,14 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// Whether nothing that was taken from the socket waits to be read: a TLS session decrypts whole records.
+    pub(super) fn is_drained(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(tls) => tls.get_ref().1.wants_read(),
+        }
+    }
+
     /// The socket below.
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         match self {

@@ -43,8 +43,8 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // HTTP/1.1 only: the key is put in below the HTTP library, which needs to know where in the
-        // bytes a head begins and ends. No tickets: they would tie tenants together at the provider.
+        // HTTP/1.1 only: in HTTP/2 the header with the key would be compressed together with others, in a library.
+        // No tickets: they would tie tenants together at the provider.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
         Ok(Self(TlsConnector::from(Arc::new(config))))

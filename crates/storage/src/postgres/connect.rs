@@ -17,6 +17,8 @@ const LOCK: Duration = Duration::from_millis(400);
 /// After this, the server ends the transaction of a gateway that stopped in the middle of it, and with it
 /// its locks.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(2);
+/// Connections that a pool has before it is used.
+const FIRST: usize = 4;
 /// How often a connection is tried for when the store is opened: the database may be starting too.
 const OPENING_ATTEMPTS: u32 = 20;
 /// How long one step of a migration, or one statement of a copy, may take.
@@ -50,9 +52,14 @@ pub(super) fn pool(
         .connect_lazy_with(options.clone())
 }
 
-/// Waits for the first connection of a pool.
+/// Waits for the first connections of a pool. What follows at the start uses one after the other, and one that comes back is
+/// asked whether it lives before it is used again: with a few of them nobody waits for a new one, which is waited for less.
 pub(super) async fn first(pool: &PgPool) -> Result<(), StoreError> {
-    patiently(|| pool.acquire()).await.map(drop)
+    let mut connections = Vec::with_capacity(FIRST);
+    for _ in 0..FIRST {
+        connections.push(patiently(|| pool.acquire()).await?);
+    }
+    Ok(())
 }
 
 /// A connection for migrations, and for copying.

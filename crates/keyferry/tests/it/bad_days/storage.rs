@@ -199,6 +199,8 @@ async fn postgres_is_slow_and_nobody_waits_longer_than_promised() {
     let Some(shared) = Shared::alone("postgres_is_slow", &[]).await else { return };
     let scene = Scene::on(shared).await;
     let strangers = scene.strangers(60).await;
+    // An order that was left over from making all these would be carried out meanwhile, and views read again for it.
+    sleep(Duration::from_secs(1)).await;
     let load = Load::begin(&scene);
     let server = scene.shared.postgres.as_ref().expect("one of its own");
     let slow = async {

@@ -366,6 +366,35 @@ async fn trailers_are_refused_or_dropped() {
 }
 
 #[tokio::test]
+async fn an_upload_that_is_taken_back_without_an_error_never_becomes_a_whole_request() {
+    let scene = Scene::start().await;
+    let part = b"--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nx\r\n--B--\r\n";
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "gw.example"),
+        (":path", "/v1/files"),
+        ("authorization", "Bearer kf"),
+        ("content-type", "multipart/form-data; boundary=B"),
+        ("content-length", "999"),
+    ];
+    // With a length that is announced, and without one.
+    for fields in [&fields[..], &fields[..6]] {
+        for pause in [Duration::ZERO, Duration::from_millis(200)] {
+            let mut io = connect(scene.gateway.port()).await;
+            let beginning = [hello(), head(1, &scene.h2_fields(fields), false), frame(DATA, 0, 1, part)];
+            h2::send(&mut io, &beginning.concat()).await;
+            tokio::time::sleep(pause).await;
+            // NO_ERROR: the library takes it for an end.
+            h2::send(&mut io, &frame(RST_STREAM, 0, 1, &[0, 0, 0, 0])).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            scene.still_serves().await;
+            assert_eq!(scene.got().len(), 0, "{:?}", scene.got());
+        }
+    }
+}
+
+#[tokio::test]
 async fn requests_that_are_reset_at_once_do_not_stop_the_gateway() {
     let scene = Scene::start().await;
     let mut io = connect(scene.gateway.port()).await;
