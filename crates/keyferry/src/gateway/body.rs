@@ -30,10 +30,6 @@ const MAX_FORM: usize = 32 * 1024 * 1024;
 const MAX_UPLOAD: u64 = 512 * 1024 * 1024;
 /// From the first byte of a body to its last.
 const BODY_TIME: Duration = Duration::from_secs(60);
-/// A body up to this length is copied: as a piece of the connection's buffer it would keep that from being read into again,
-/// and a new one would be made, which is larger.
-const COPIED: usize = 4 * 1024;
-
 /// A body that was read, or an upload that will pass through.
 pub(super) struct ReadBody {
     /// What it says of itself.
@@ -162,7 +158,7 @@ async fn collect(
         if let Some(all) = &mut all {
             all.extend_from_slice(&data);
         } else if first.is_empty() {
-            first = if data.len() <= COPIED { Bytes::copy_from_slice(&data) } else { data };
+            first = data;
         } else {
             // More than one piece: from here on they are put together.
             let capacity = declared.map_or(length * 2, |length| length as usize).max(length);

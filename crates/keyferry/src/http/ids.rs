@@ -11,41 +11,46 @@ const FETCHED: usize = 640;
 /// Makes them.
 pub struct RequestIds {
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    fetched: Mutex<Fetched>,
-}
-
-/// Random bytes, and how many of them were used. They go into ids, which everybody may see.
-struct Fetched {
-    bytes: [u8; FETCHED],
-    used: usize,
+    entropy: Fetched,
 }
 
 impl RequestIds {
     /// Ids by this clock.
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { clock, entropy, fetched: Mutex::new(Fetched { bytes: [0; FETCHED], used: FETCHED }) }
+        let ready = Mutex::new(Ready { bytes: [0; FETCHED], used: FETCHED });
+        Self { clock, entropy: Fetched { from: entropy, ready } }
     }
 
     /// A new one.
     pub(super) fn make(&self) -> RequestId {
-        RequestId::make(self.clock.now(), self)
+        RequestId::make(self.clock.now(), &self.entropy)
     }
 }
 
-impl Entropy for RequestIds {
+/// Randomness that is fetched ahead. It goes into ids, which everybody may see: for a secret it must not be used.
+struct Fetched {
+    from: Arc<dyn Entropy>,
+    ready: Mutex<Ready>,
+}
+
+/// Random bytes, and how many of them were used.
+struct Ready {
+    bytes: [u8; FETCHED],
+    used: usize,
+}
+
+impl Entropy for Fetched {
     fn fill(&self, buf: &mut [u8]) {
-        if buf.len() > FETCHED {
-            return self.entropy.fill(buf);
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in buf.chunks_mut(FETCHED) {
+            if ready.used + part.len() > FETCHED {
+                self.from.fill(&mut ready.bytes);
+                ready.used = 0;
+            }
+            let used = ready.used;
+            part.copy_from_slice(&ready.bytes[used..used + part.len()]);
+            ready.used += part.len();
         }
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        if fetched.used + buf.len() > FETCHED {
-            self.entropy.fill(&mut fetched.bytes);
-            fetched.used = 0;
-        }
-        let used = fetched.used;
-        buf.copy_from_slice(&fetched.bytes[used..used + buf.len()]);
-        fetched.used += buf.len();
     }
 }
 
@@ -71,7 +76,7 @@ mod tests {
         let mut seen = HashSet::new();
         for length in [10, 10, 600, 16, 640, 1000, 16] {
             let mut bytes = vec![0; length];
-            ids.fill(&mut bytes);
+            ids.entropy.fill(&mut bytes);
             assert!(bytes.windows(8).all(|window| seen.insert(window.to_vec())), "{length}");
         }
     }

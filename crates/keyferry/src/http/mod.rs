@@ -24,6 +24,7 @@ pub use client_body::{BrokenBody, ClientBody};
 pub use door::Door;
 pub use health::Health;
 pub use ids::RequestIds;
+pub use ingress::end_of_head;
 #[cfg(fuzzing)]
 pub use ingress::fuzzing;
 pub use listener::{BindError, Bound, bind};

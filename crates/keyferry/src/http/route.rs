@@ -118,16 +118,17 @@ impl App {
         if let Some(refusal) = refused(&request, shared) {
             return refuse(&refusal, id);
         }
-        // A copy: a piece of the connection's buffer would keep it from being read into again while this is answered.
-        let target = request.uri().path().to_owned();
+        let uri = request.uri().clone();
+        let target = uri.path();
         let clean = match Clean::judge(request, extracted, client) {
             Ok(clean) => clean,
             Err(reason) => {
                 metrics::refused();
+                let target = target.to_owned();
                 return refuse(&Refusal { reason, status: 400, target, of_body: false }, id);
             }
         };
-        let answer = self.route(id, serves, client, clean, &target).await;
+        let answer = self.route(id, serves, client, clean, target).await;
         // A body that broke a rule while it was read ends the connection, and its answer says why.
         match shared.refusal() {
             Some(refusal) if refusal.of_body && answer.status() == 400 => refuse(refusal, id),

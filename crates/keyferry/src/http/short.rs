@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 /// Up to `N` bytes. What does not fit makes the whole text useless, so that nothing is ever told in part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Short<const N: usize> {
     bytes: [u8; N],
     length: usize,
@@ -11,16 +11,11 @@ pub struct Short<const N: usize> {
 
 impl<const N: usize> Default for Short<N> {
     fn default() -> Self {
-        Self::new()
+        Self { bytes: [0; N], length: 0 }
     }
 }
 
 impl<const N: usize> Short<N> {
-    /// Nothing yet.
-    pub const fn new() -> Self {
-        Self { bytes: [0; N], length: 0 }
-    }
-
     /// Whether there is nothing in it yet.
     pub fn is_empty(&self) -> bool {
         self.length == 0
@@ -37,15 +32,6 @@ impl<const N: usize> Short<N> {
             room.copy_from_slice(text);
         }
         self.length = end;
-        self
-    }
-
-    /// Adds what another one holds. Of one that is useless, nothing comes of this one either.
-    pub fn join<const M: usize>(&mut self, other: &Short<M>) -> &mut Self {
-        if let Some(bytes) = other.as_bytes() {
-            return self.put(bytes);
-        }
-        self.length = usize::MAX;
         self
     }
 

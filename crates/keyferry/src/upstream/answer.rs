@@ -18,18 +18,15 @@ use super::{UpstreamClient, error::Broken, line::Line, pool::Lane};
 /// open. So the connection of an error is closed, unless whoever read it says that it may be
 /// [kept](Self::keep).
 pub struct UpstreamBody {
+    /// Gone when it is over, or broke.
     line: Option<(Lane, Line, Arc<UpstreamClient>)>,
     /// It is an error.
     error: bool,
-    /// It was read to its end.
-    ended: bool,
 }
 
 impl UpstreamBody {
     pub(super) fn new(error: bool, lane: Lane, line: Line, client: Arc<UpstreamClient>) -> Self {
-        // What is empty is over before anybody reads it.
-        let ended = line.framing().is_over();
-        Self { line: Some((lane, line, client)), error, ended }
+        Self { line: Some((lane, line, client)), error }
     }
 
     /// The answer quotes no key: if it was read to its end, its connection may serve again.
@@ -37,16 +34,12 @@ impl UpstreamBody {
         self.error = false;
     }
 
-    /// It is over: with it, the connection is free.
-    fn end(&mut self) {
-        self.ended = true;
-        if !self.error {
-            self.pool();
-        }
-    }
-
-    fn pool(&mut self) {
-        if let Some((lane, line, client)) = self.line.take() {
+    /// Gives the connection back, which the pool keeps if the answer is over. Of an error it is known only later whether
+    /// it may be.
+    fn give_back(&mut self) {
+        if !self.error
+            && let Some((lane, line, client)) = self.line.take()
+        {
             client.pool.put(&lane, line);
         }
     }
@@ -65,13 +58,13 @@ impl Body for UpstreamBody {
         let is_over = line.framing().is_over();
         match piece {
             Ok(None) => {
-                self.end();
+                self.give_back();
                 Poll::Ready(None)
             }
             Ok(Some(data)) => {
                 // Where the end is known with the last piece, nobody asks again.
                 if is_over {
-                    self.end();
+                    self.give_back();
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
@@ -83,7 +76,7 @@ impl Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.line.is_none()
+        self.line.as_ref().is_none_or(|(_, line, _)| line.framing().is_over())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -98,8 +91,6 @@ impl Body for UpstreamBody {
 
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        if self.ended && !self.error {
-            self.pool();
-        }
+        self.give_back();
     }
 }

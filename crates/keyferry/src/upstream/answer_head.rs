@@ -4,9 +4,9 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
-use memchr::memmem;
 
 use super::framing::Malformed;
+use crate::http::end_of_head;
 
 /// The longest head.
 const MAX_HEAD: usize = 64 * 1024;
@@ -28,7 +28,7 @@ impl HeadReader {
         loop {
             // The end may lie across two reads.
             let from = self.looked_at.saturating_sub(3);
-            let Some(end) = memmem::find(&input[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
+            let Some(end) = end_of_head(&input[from..]).map(|end| from + end) else {
                 self.looked_at = input.len();
                 return if input.len() > MAX_HEAD { Err(Malformed) } else { Ok(None) };
             };

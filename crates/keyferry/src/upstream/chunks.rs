@@ -72,16 +72,16 @@ impl Chunks {
     /// Passes what needs no more bytes and brings no data. What is wrong with it is told when more is asked for: the
     /// piece before it was right.
     fn pass_ends(&mut self, input: &mut BytesMut) {
-        while !matches!(self.state, State::Data(_) | State::Over) {
-            match self.pass_line(input) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(Malformed) => {
-                    self.state = State::Broken;
-                    break;
-                }
-            }
+        while !matches!(self.state, State::Data(_) | State::Over) && self.pass_line(input) == Ok(true) {}
+    }
+
+    /// Passes one line, if all of it is here. Behind one that is wrong nothing is read any more.
+    fn pass_line(&mut self, input: &mut BytesMut) -> Result<bool, Malformed> {
+        let passed = self.read_line(input);
+        if passed.is_err() {
+            self.state = State::Broken;
         }
+        passed
     }
 
     /// So many bytes say nothing that anybody reads.
@@ -90,8 +90,7 @@ impl Chunks {
         if self.extras > MAX_EXTRAS { Err(Malformed) } else { Ok(()) }
     }
 
-    /// Reads one line, if all of it is here.
-    fn pass_line(&mut self, input: &mut BytesMut) -> Result<bool, Malformed> {
+    fn read_line(&mut self, input: &mut BytesMut) -> Result<bool, Malformed> {
         let Some(end) = memchr(b'\n', input) else {
             return if input.len() > MAX_LINE { Err(Malformed) } else { Ok(false) };
         };

@@ -23,7 +23,7 @@ use rustix::{
 use tokio::io::AsyncReadExt;
 
 use super::{
-    ForwardBody,
+    ForwardBody, UpstreamError,
     answer_head::{HeadReader, persists, quotes},
     error::Broken,
     framing::{Framing, Malformed, Piece},
@@ -58,7 +58,13 @@ pub(super) enum Unanswered {
     /// None of it left.
     NotSent,
     /// Some of it may have left.
-    Sent(Broken),
+    Sent(UpstreamError),
+}
+
+impl From<Broken> for Unanswered {
+    fn from(broken: Broken) -> Self {
+        Self::Sent(broken.into())
+    }
 }
 
 impl Line {
@@ -88,10 +94,10 @@ impl Line {
         let answer = match answered {
             Ok(answer) => answer,
             Err(_) if outgoing.is_unsent() => return Err(Unanswered::NotSent),
-            Err(broken) => return Err(Unanswered::Sent(broken)),
+            Err(broken) => return Err(broken.into()),
         };
         let framing = Framing::of(method, answer.status(), answer.version(), answer.headers());
-        self.framing = framing.map_err(|malformed| Unanswered::Sent(malformed.into()))?;
+        self.framing = framing.map_err(Broken::from)?;
         // An answer that came before all was asked says how it ends; the rest of the request has no place any more.
         self.persists = outgoing.is_out()
             && !answer.status().is_informational()

@@ -106,16 +106,18 @@ impl UpstreamClient {
             metrics::upstream_connection(call.lane.purpose.name(), "reused");
             match exchange(&mut line, call, deadline).await {
                 Ok(answer) => return Ok(self.answer(answer, call.lane.clone(), line)),
-                Err(Failure::NotSent) => {}
-                Err(Failure::Sent(error)) => return Err(error),
+                Err(Unanswered::NotSent) => {}
+                Err(Unanswered::Sent(error)) => return Err(error),
             }
         }
         let opened = timeout_at(deadline, Box::pin(self.open(&call.lane))).await;
         let mut line = opened.unwrap_or(Err(UpstreamError::Timeout("connecting")))?;
         match exchange(&mut line, call, deadline).await {
             Ok(answer) => Ok(self.answer(answer, call.lane.clone(), line)),
-            Err(Failure::NotSent) => Err(UpstreamError::Connect(std::io::ErrorKind::ConnectionReset.into())),
-            Err(Failure::Sent(error)) => Err(error),
+            Err(Unanswered::NotSent) => {
+                Err(UpstreamError::Connect(std::io::ErrorKind::ConnectionReset.into()))
+            }
+            Err(Unanswered::Sent(error)) => Err(error),
         }
     }
 
@@ -135,19 +137,9 @@ impl UpstreamClient {
     }
 }
 
-async fn exchange(line: &mut Line, call: &mut Call, deadline: Instant) -> Result<Response<()>, Failure> {
+/// Sends a request on a connection, and waits until then for the head of its answer.
+async fn exchange(line: &mut Line, call: &mut Call, until: Instant) -> Result<Response<()>, Unanswered> {
     let answered = line.send(&call.method, &call.head, call.key.as_ref(), &mut call.body);
-    match timeout_at(deadline, answered).await {
-        Err(_) => Err(Failure::Sent(UpstreamError::Timeout("waiting for the answer to begin"))),
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Unanswered::NotSent)) => Err(Failure::NotSent),
-        Ok(Err(Unanswered::Sent(broken))) => Err(Failure::Sent(broken.into())),
-    }
-}
-
-enum Failure {
-    /// None of it left.
-    NotSent,
-    /// Some of it may have left.
-    Sent(UpstreamError),
+    let late = |_| Err(Unanswered::Sent(UpstreamError::Timeout("waiting for the answer to begin")));
+    timeout_at(until, answered).await.unwrap_or_else(late)
 }

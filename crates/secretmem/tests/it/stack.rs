@@ -24,58 +24,49 @@ fn run_below(byte: u8) -> usize {
     bytes.chunk_by(|a, b| a == b).filter(|run| run[0] == byte).map(<[u8]>::len).max().unwrap_or(0)
 }
 
+/// Runs it on a thread whose stack nobody else has used.
+fn alone<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(test).expect("a thread");
+    drop(thread.join().expect("no panic"));
+}
+
 #[test]
 fn an_operation_leaves_nothing() {
-    std::thread::Builder::new()
-        .stack_size(1 << 20)
-        .spawn(|| {
-            black_box(untidy(0x2d, 8));
-            assert!(run_below(0x5a) >= 200, "untidy as it is, it leaves something");
-            black_box(scrubbed(|| untidy(0x31, 8)));
-            assert_eq!(run_below(0x62) / 16, 0);
-        })
-        .expect("a thread")
-        .join()
-        .expect("no panic");
+    alone(|| {
+        black_box(untidy(0x2d, 8));
+        assert!(run_below(0x5a) >= 200, "untidy as it is, it leaves something");
+        black_box(scrubbed(|| untidy(0x31, 8)));
+        assert_eq!(run_below(0x62) / 16, 0);
+    });
 }
 
 #[test]
 fn an_operation_that_panics_leaves_nothing() {
-    std::thread::Builder::new()
-        .stack_size(1 << 20)
-        .spawn(|| {
-            let panicked = std::panic::catch_unwind(|| {
-                scrubbed(|| {
-                    black_box(untidy(0x33, 8));
-                    panic!("on purpose");
-                })
-            });
-            assert!(panicked.is_err());
-            assert_eq!(run_below(0x66) / 16, 0);
-        })
-        .expect("a thread")
-        .join()
-        .expect("no panic");
+    alone(|| {
+        let panicked = std::panic::catch_unwind(|| {
+            scrubbed(|| {
+                black_box(untidy(0x33, 8));
+                panic!("on purpose");
+            })
+        });
+        assert!(panicked.is_err());
+        assert_eq!(run_below(0x66) / 16, 0);
+    });
 }
 
 #[test]
 fn an_operation_within_another_one_leaves_nothing_when_that_one_has_ended() {
-    std::thread::Builder::new()
-        .stack_size(1 << 20)
-        .spawn(|| {
-            scrubbed(|| {
-                black_box(scrubbed(|| untidy(0x35, 8)));
-                assert!(run_below(0x6a) >= 200, "it is left to the outer one");
-            });
-            assert_eq!(run_below(0x6a) / 16, 0);
-            black_box(untidy(0x37, 8));
-            assert!(run_below(0x6e) >= 200);
-            black_box(scrubbed(|| untidy(0x39, 8)));
-            assert_eq!(run_below(0x72) / 16, 0, "the next one is not taken for an inner one");
-        })
-        .expect("a thread")
-        .join()
-        .expect("no panic");
+    alone(|| {
+        scrubbed(|| {
+            black_box(scrubbed(|| untidy(0x35, 8)));
+            assert!(run_below(0x6a) >= 200, "it is left to the outer one");
+        });
+        assert_eq!(run_below(0x6a) / 16, 0);
+        black_box(untidy(0x37, 8));
+        assert!(run_below(0x6e) >= 200);
+        black_box(scrubbed(|| untidy(0x39, 8)));
+        assert_eq!(run_below(0x72) / 16, 0, "the next one is not taken for an inner one");
+    });
 }
 
 #[test]
@@ -90,35 +81,25 @@ fn an_operation_far_below_another_one_does_not_rely_on_it() {
         assert_eq!(run_below(0x76) / 16, 0, "it has overwritten its part by itself");
         frame[8]
     }
-    std::thread::Builder::new()
-        .stack_size(1 << 20)
-        .spawn(|| black_box(scrubbed(|| at_depth(60))))
-        .expect("a thread")
-        .join()
-        .expect("no panic");
+    alone(|| black_box(scrubbed(|| at_depth(60))));
 }
 
 #[test]
 fn the_outer_operation_is_overwritten_after_an_inner_one_that_panicked() {
-    std::thread::Builder::new()
-        .stack_size(1 << 20)
-        .spawn(|| {
-            let panicked = std::panic::catch_unwind(|| {
+    alone(|| {
+        let panicked = std::panic::catch_unwind(|| {
+            scrubbed(|| {
                 scrubbed(|| {
-                    scrubbed(|| {
-                        black_box(untidy(0x3d, 8));
-                        panic!("on purpose");
-                    });
+                    black_box(untidy(0x3d, 8));
+                    panic!("on purpose");
                 });
             });
-            assert!(panicked.is_err());
-            assert_eq!(run_below(0x7a) / 16, 0);
-            black_box(scrubbed(|| untidy(0x3f, 8)));
-            assert_eq!(run_below(0x7e) / 16, 0, "the next one is an outermost one again");
-        })
-        .expect("a thread")
-        .join()
-        .expect("no panic");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(run_below(0x7a) / 16, 0);
+        black_box(scrubbed(|| untidy(0x3f, 8)));
+        assert_eq!(run_below(0x7e) / 16, 0, "the next one is an outermost one again");
+    });
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub use framed::FramedIo;
 pub use guard::GuardedIo;
 pub use h2::judge as judge_h2;
 use http::HeaderMap;
+pub use scan::end_of_head;
 use tokio::sync::Notify;
 
 use super::secrets::{Mark, SecretHeaders};

@@ -12,6 +12,11 @@ use crate::http::secrets::Mark;
 /// The end of a head.
 static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
 
+/// How long a head is with the empty line that ends it, if that is here.
+pub fn end_of_head(text: &[u8]) -> Option<usize> {
+    END.find(text).map(|at| at + 4)
+}
+
 /// Follows the bytes of one connection.
 pub(super) struct Scanner {
     state: State,
@@ -154,7 +159,7 @@ impl Scanner {
         input: usize,
         out: &mut Vec<u8>,
     ) -> Result<usize, Reason> {
-        let Some(end) = END.find(&self.head[from..]).map(|at| from + at + 4) else {
+        let Some(end) = end_of_head(&self.head[from..]).map(|end| from + end) else {
             // What can be told early is told early: a line end without CR will never be followed
             // by an end that is looked for.
             let bare = memchr::memchr_iter(b'\n', &self.head).any(|at| at == 0 || self.head[at - 1] != b'\r');
