@@ -8,6 +8,7 @@ mod audit;
 mod budget;
 mod credential;
 mod issuer;
+mod log;
 mod outbox;
 mod sealing;
 mod setting;
@@ -21,10 +22,7 @@ mod writer;
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -33,12 +31,14 @@ use keyferry_core::{
     port::store::StoreError,
 };
 use sqlx::{
-    Connection, Row, Sqlite, SqliteConnection, Transaction,
+    Connection, Sqlite, SqliteConnection, Transaction,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use self::writer::Writer;
+use tokio::task::JoinSet;
+
+use self::{log::Log, writer::Writer};
 use crate::{
     errors::away,
     migrations::{self, Step},
@@ -53,7 +53,10 @@ const BUSY: Duration = Duration::from_millis(400);
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
-    writer: Writer,
+    writer: Arc<Writer>,
+    log: Arc<Log>,
+    /// What is done beside operations. It ends with the store.
+    _beside: JoinSet<()>,
     readers: SqlitePool,
     /// For lists and sums over many rows: however long they take, admission has its own.
     reports: SqlitePool,
@@ -61,8 +64,6 @@ pub struct SqliteStore {
     pings: SqlitePool,
     /// Its key is derived from a secret in this store: known a moment after the store is opened.
     chain: OnceLock<AuditChain>,
-    /// Destroyed keys still stand in the write-ahead log.
-    to_shred: AtomicBool,
     file: PathBuf,
     /// Which file that was when it was opened.
     identity: Option<(u64, u64)>,
@@ -83,13 +84,18 @@ impl SqliteStore {
         };
         let writer = pool(1).await.map_err(away)?;
         migrations::apply(&mut *writer.acquire().await.map_err(away)?, &migrator()).await?;
+        let writer = Arc::new(Writer::new(writer));
+        let log = Arc::new(Log::new(pool(1).await.map_err(away)?, Arc::clone(&writer)));
+        let mut beside = JoinSet::new();
+        beside.spawn(Arc::clone(&log).keep_short());
         Ok(Self {
             readers: pool(4).await.map_err(away)?,
             reports: pool(2).await.map_err(away)?,
             pings: pool(1).await.map_err(away)?,
-            writer: Writer::new(writer),
+            writer,
+            log,
+            _beside: beside,
             chain: OnceLock::new(),
-            to_shred: AtomicBool::new(true),
             file: path.to_owned(),
             identity: identity(path),
         })
@@ -99,21 +105,9 @@ impl SqliteStore {
         self.chain.get().ok_or_else(|| StoreError::Away("the audit log is not open".to_owned()))
     }
 
-    /// Notes that keys were destroyed, and empties the write-ahead log, in which older images of
-    /// their pages stand. A reader can be in the way; then the next call does it.
+    /// Sees to it that destroyed keys do not stand in the log any more.
     async fn shred(&self, destroyed: bool) {
-        if destroyed {
-            self.to_shred.store(true, Ordering::SeqCst);
-        }
-        if self.to_shred.load(Ordering::SeqCst) {
-            let blocked = self.truncate().await.unwrap_or(1);
-            self.to_shred.store(blocked != 0, Ordering::SeqCst);
-        }
-    }
-
-    async fn truncate(&self) -> sqlx::Result<i64> {
-        let mut writer = self.writer.acquire().await?;
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await?.try_get(0)
+        self.log.shred(destroyed).await;
     }
 
     /// It is in this process: what it waits for has its own limits.
@@ -142,6 +136,7 @@ impl SqliteStore {
         self.readers.close().await;
         self.reports.close().await;
         self.pings.close().await;
+        self.log.close().await;
         // Nobody reads any more, so the write-ahead log can go into the database whole.
         self.shred(true).await;
         self.writer.close().await;
@@ -199,6 +194,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY)
         .pragma("secure_delete", "ON")
+        // See `log`.
+        .pragma("wal_autocheckpoint", "0")
         // Large sorts would otherwise spill rows into a file in /tmp.
         .pragma("temp_store", "MEMORY")
         .pragma("trusted_schema", "OFF")
@@ -237,7 +234,7 @@ pub(crate) async fn status(path: &Path) -> Result<Vec<Step>, StoreError> {
 mod tests {
     use std::{
         ops::Range,
-        sync::Arc,
+        sync::atomic::{AtomicBool, Ordering},
         task::{Context, Waker},
     };
 
@@ -378,5 +375,18 @@ mod tests {
         assert_eq!(writing.await.expect("written") + 200, count(&store).await);
         store.init_setting("last", b"value").await.expect("what is kept is given back");
         store.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_log_that_is_written_without_end_stays_short() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.db");
+        let store = SqliteStore::open(&path).await.expect("opens");
+        for first in 0..2000 {
+            store.record_usage(&rows(first * 64..(first + 1) * 64)).await.expect("recorded");
+        }
+        let length = std::fs::metadata(path.with_extension("db-wal")).expect("the log").len();
+        assert!(length < 40 << 20, "{length}");
+        assert_eq!(count(&store).await, 2000 * 64);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
 use sqlx::{
@@ -15,6 +15,7 @@ use sqlx::{
     pool::PoolConnection,
     sqlite::{SqliteArguments, SqlitePool},
 };
+use tokio::sync::Notify;
 
 /// The pool of the one connection that writes.
 pub(super) struct Writer {
@@ -23,11 +24,18 @@ pub(super) struct Writer {
     kept: Mutex<Option<Sent>>,
     /// How many others want it.
     wanted: AtomicUsize,
+    /// Transactions since [`many`](Self::many) was told.
+    transactions: AtomicU32,
+    told: Notify,
 }
+
+/// Transactions after which the log is copied into the database.
+const MANY: u32 = 200;
 
 impl Writer {
     pub(super) fn new(pool: SqlitePool) -> Self {
-        Self { pool, kept: Mutex::default(), wanted: AtomicUsize::new(0) }
+        let (wanted, transactions, told) = (AtomicUsize::new(0), AtomicU32::new(0), Notify::new());
+        Self { pool, kept: Mutex::default(), wanted, transactions, told }
     }
 
     /// The connection, when it is free.
@@ -39,11 +47,13 @@ impl Writer {
     /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
         let _wanted = self.want();
+        self.count();
         self.pool.begin_with("BEGIN IMMEDIATE").await
     }
 
     /// Sends a transaction, from `BEGIN` to `COMMIT`.
     pub(super) async fn whole(&self, text: &Arc<str>, values: SqliteArguments) -> Result<(), Error> {
+        self.count();
         let kept = self.take();
         let mut sent = match kept {
             Some(kept) => kept,
@@ -61,6 +71,17 @@ impl Writer {
     pub(super) async fn close(&self) {
         let _wanted = self.want();
         self.pool.close().await;
+    }
+
+    /// Waits until many transactions were begun since the last time.
+    pub(super) async fn many(&self) {
+        self.told.notified().await;
+    }
+
+    fn count(&self) {
+        if self.transactions.fetch_add(1, Ordering::Relaxed) % MANY == MANY - 1 {
+            self.told.notify_one();
+        }
     }
 
     /// Nobody keeps the connection as long as this is held.
