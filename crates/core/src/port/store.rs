@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// It did not answer, or not in time.
     #[error("the store is away: {0}")]

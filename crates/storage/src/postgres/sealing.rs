@@ -12,7 +12,7 @@ use crate::{
     errors::away,
     rows::{
         Reader,
-        sealing::{LIST, insert_sealing, key_destroyed, look_at_seal, read, read_use},
+        sealing::{LIST, insert_sealing, key_destroyed, read},
         wrapped::insert_wrapped,
     },
 };
@@ -97,8 +97,25 @@ impl PostgresStore {
     }
 
     pub(crate) async fn seal_look(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
-        let row = look_at_seal!(claim).fetch_one(&self.pool).await.map_err(away)?;
-        read_use(&row)
+        let row = sqlx::query(
+            "SELECT EXISTS (SELECT 1 FROM sealing_keys WHERE kid = $1) AS there,
+             EXISTS (SELECT 1 FROM seal_claims WHERE key = $2 AND (owner <> $3 OR uses >= $4))
+             OR $5 <= coalesce((SELECT until FROM seal_floor), -1) AS used",
+        )
+        .bind(&claim.kid)
+        .bind(&claim.key[..])
+        .bind(&claim.owner[..])
+        .bind(i64::from(claim.max_uses))
+        .bind(claim.until.millis())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(away)?;
+        let row = Reader { table: "seal_claims", row: &row };
+        Ok(match (row.get("there")?, row.get("used")?) {
+            (false, _) => SealUse::KeyGone,
+            (true, true) => SealUse::UsedUp,
+            (true, false) => SealUse::Allowed,
+        })
     }
 
     pub(crate) async fn seals_forget(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -108,6 +108,12 @@ impl Value for Option<i64> {
     }
 }
 
+impl Value for Option<Vec<u8>> {
+    fn read(row: &impl Columns, column: &str) -> Option<Self> {
+        row.bytes(column).ok()
+    }
+}
+
 /// A row and the table it came from.
 pub(crate) struct Reader<'r, R> {
     pub(crate) table: &'static str,

@@ -1,11 +1,6 @@
 //! Sealing keys.
 
-use keyferry_core::{
-    audit::AuditDraft,
-    port::store::StoreError,
-    sealing::{SealUse, StoredSealingKey},
-    time::Timestamp,
-};
+use keyferry_core::{audit::AuditDraft, port::store::StoreError, sealing::StoredSealingKey, time::Timestamp};
 
 use super::{Columns, Reader, wrapped};
 
@@ -33,32 +28,6 @@ macro_rules! insert_sealing {
     };
 }
 pub(crate) use insert_sealing;
-
-/// The statement that tells whether a sealed key may be used, with its values.
-macro_rules! look_at_seal {
-    ($claim:expr) => {
-        sqlx::query(
-            "SELECT EXISTS (SELECT 1 FROM sealing_keys WHERE kid = $1) AS there,
-             EXISTS (SELECT 1 FROM seal_claims WHERE key = $2 AND (owner <> $3 OR uses >= $4))
-             OR $5 <= coalesce((SELECT until FROM seal_floor), -1) AS used",
-        )
-        .bind(&$claim.kid)
-        .bind(&$claim.key[..])
-        .bind(&$claim.owner[..])
-        .bind(i64::from($claim.max_uses))
-        .bind($claim.until.millis())
-    };
-}
-pub(crate) use look_at_seal;
-
-pub(crate) fn read_use<R: Columns>(row: &R) -> Result<SealUse, StoreError> {
-    let row = Reader { table: "seal_claims", row };
-    Ok(match (row.get("there")?, row.get("used")?) {
-        (false, _) => SealUse::KeyGone,
-        (true, true) => SealUse::UsedUp,
-        (true, false) => SealUse::Allowed,
-    })
-}
 
 pub(crate) fn read<R: Columns>(row: &R) -> Result<StoredSealingKey, StoreError> {
     let private = wrapped::read(row)?;

@@ -11,6 +11,7 @@ mod issuer;
 mod log;
 mod outbox;
 mod sealing;
+mod seals;
 mod setting;
 mod tenant;
 mod token;
@@ -20,8 +21,7 @@ mod wrapped;
 mod writer;
 
 use std::{
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -38,7 +38,7 @@ use sqlx::{
 
 use tokio::task::JoinSet;
 
-use self::{log::Log, writer::Writer};
+use self::{log::Log, seals::Seals, writer::Writer};
 use crate::{
     errors::away,
     migrations::{self, Step},
@@ -55,6 +55,7 @@ const BUSY: Duration = Duration::from_millis(400);
 pub struct SqliteStore {
     writer: Arc<Writer>,
     log: Arc<Log>,
+    seals: Seals,
     /// What is done beside operations. It ends with the store.
     _beside: JoinSet<()>,
     readers: SqlitePool,
@@ -64,9 +65,6 @@ pub struct SqliteStore {
     pings: SqlitePool,
     /// Its key is derived from a secret in this store: known a moment after the store is opened.
     chain: OnceLock<AuditChain>,
-    file: PathBuf,
-    /// Which file that was when it was opened.
-    identity: Option<(u64, u64)>,
 }
 
 impl SqliteStore {
@@ -84,20 +82,21 @@ impl SqliteStore {
         };
         let writer = pool(1).await.map_err(away)?;
         migrations::apply(&mut *writer.acquire().await.map_err(away)?, &migrator()).await?;
-        let writer = Arc::new(Writer::new(writer));
+        let writer = Arc::new(Writer::new(writer, path));
         let log = Arc::new(Log::new(pool(1).await.map_err(away)?, Arc::clone(&writer)));
+        let (seals, counting) = Seals::new(Arc::clone(&writer));
         let mut beside = JoinSet::new();
         beside.spawn(Arc::clone(&log).keep_short());
+        beside.spawn(counting);
         Ok(Self {
             readers: pool(4).await.map_err(away)?,
             reports: pool(2).await.map_err(away)?,
             pings: pool(1).await.map_err(away)?,
             writer,
             log,
+            seals,
             _beside: beside,
             chain: OnceLock::new(),
-            file: path.to_owned(),
-            identity: identity(path),
         })
     }
 
@@ -127,7 +126,7 @@ impl SqliteStore {
     }
 
     pub(crate) async fn alive(&self) -> Result<(), StoreError> {
-        self.in_place()?;
+        self.writer.in_place()?;
         // A read would not notice a disk that is full or a lock that is held.
         self.pings.begin_with("BEGIN IMMEDIATE").await.map_err(away)?.rollback().await.map_err(away)
     }
@@ -148,16 +147,7 @@ impl SqliteStore {
     }
 
     async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
-        self.in_place()?;
-        self.writer.begin().await.map_err(away)
-    }
-
-    /// SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
-    fn in_place(&self) -> Result<(), StoreError> {
-        if identity(&self.file) == self.identity {
-            return Ok(());
-        }
-        Err(StoreError::Away("the database file was removed or replaced".to_owned()))
+        self.writer.begin().await
     }
 
     /// Ends a change: its audit row, then the commit.
@@ -179,11 +169,6 @@ async fn connected(
         }
     }
     pool.connect_with(options).await
-}
-
-/// Device and inode of a file.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

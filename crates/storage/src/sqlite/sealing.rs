@@ -6,14 +6,13 @@ use keyferry_core::{
     sealing::{SealClaim, SealUse, StoredSealingKey},
     time::Timestamp,
 };
-use sqlx::Sqlite;
 
 use super::{SqliteStore, audit::append};
 use crate::{
     errors::away,
     rows::{
         Reader,
-        sealing::{LIST, insert_sealing, key_destroyed, look_at_seal, read, read_use},
+        sealing::{LIST, insert_sealing, key_destroyed, read},
         wrapped::insert_wrapped,
     },
 };
@@ -72,26 +71,11 @@ impl SqliteStore {
     }
 
     pub(crate) async fn seal_claim(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
-        let mut tx = self.write().await?;
-        let state = state(&mut *tx, claim).await?;
-        if state == SealUse::Allowed {
-            sqlx::query(
-                "INSERT INTO seal_claims (key, owner, uses, until) VALUES (?, ?, 1, ?)
-                 ON CONFLICT (key) DO UPDATE SET uses = uses + 1",
-            )
-            .bind(&claim.key[..])
-            .bind(&claim.owner[..])
-            .bind(claim.until.millis())
-            .execute(&mut *tx)
-            .await
-            .map_err(away)?;
-        }
-        tx.commit().await.map_err(away)?;
-        Ok(state)
+        self.seals.ask(claim, true).await
     }
 
     pub(crate) async fn seal_look(&self, claim: &SealClaim) -> Result<SealUse, StoreError> {
-        state(&self.readers, claim).await
+        self.seals.ask(claim, false).await
     }
 
     pub(crate) async fn seals_forget(&self, now: Timestamp) -> Result<(), StoreError> {
@@ -120,13 +104,4 @@ impl SqliteStore {
             .map_err(away)?;
         tx.commit().await.map_err(away)
     }
-}
-
-/// Whether a sealed key may be used, as the store stands.
-async fn state<'c>(
-    connection: impl sqlx::Executor<'c, Database = Sqlite>,
-    claim: &SealClaim,
-) -> Result<SealUse, StoreError> {
-    let row = look_at_seal!(claim).fetch_one(connection).await.map_err(away)?;
-    read_use(&row)
 }

@@ -76,8 +76,8 @@ impl SqliteStore {
         let mut values = Values::default();
         values.last_used(records);
         values.rows(records);
-        self.in_place()?;
-        self.writer.whole(&texts(records).whole, values.all()?).await.map_err(away)
+        let text = AssertSqlSafe(Arc::clone(&texts(records).whole));
+        self.writer.send().await?.end(text, values.all()?).await
     }
 
     /// Rows of which some cost something, which is added up with them.

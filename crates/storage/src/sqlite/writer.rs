@@ -1,29 +1,38 @@
 //! The connection that writes.
 //!
-//! Usage rows come in transactions that are sent whole, in one message. The pool asks a connection whether it lives, when
-//! it is taken and when it comes back: two messages more than such a transaction needs. So the connection is kept here
-//! from one to the next, until anybody else wants to write. The pool is nobody else's: who took the connection from it
-//! without saying so would wait for one that is kept.
+//! What is written for requests comes in transactions of one message or two. The pool asks a connection whether it lives,
+//! when it is taken and when it comes back: two messages more. So the connection is kept here from one to the next, until
+//! anybody else wants to write. Whoever wants it stands in one line. The pool is nobody else's: who took the connection from
+//! it without standing there would wait for one that is kept.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
+use keyferry_core::port::store::StoreError;
 use sqlx::{
-    AssertSqlSafe, Error, Sqlite, Transaction,
+    Error, SqlSafeStr, Sqlite, Transaction,
     pool::PoolConnection,
-    sqlite::{SqliteArguments, SqlitePool},
+    sqlite::{SqliteArguments, SqlitePool, SqliteRow},
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Mutex, MutexGuard, Notify},
+    time::timeout,
+};
+
+use super::PATIENCE;
+use crate::errors::away;
 
 /// The pool of the one connection that writes.
 pub(super) struct Writer {
     pool: SqlitePool,
-    /// The connection, between two transactions that are sent whole.
-    kept: Mutex<Option<Sent>>,
-    /// How many others want it.
-    wanted: AtomicUsize,
+    file: PathBuf,
+    /// Which file that was when it was opened.
+    identity: Option<(u64, u64)>,
+    /// The connection, between two transactions that are sent.
+    kept: Mutex<Option<PoolConnection<Sqlite>>>,
     /// Transactions since [`many`](Self::many) was told.
     transactions: AtomicU32,
     told: Notify,
@@ -33,43 +42,70 @@ pub(super) struct Writer {
 const MANY: u32 = 200;
 
 impl Writer {
-    pub(super) fn new(pool: SqlitePool) -> Self {
-        let (wanted, transactions, told) = (AtomicUsize::new(0), AtomicU32::new(0), Notify::new());
-        Self { pool, kept: Mutex::default(), wanted, transactions, told }
+    pub(super) fn new(pool: SqlitePool, file: &Path) -> Self {
+        Self {
+            pool,
+            file: file.to_owned(),
+            identity: identity(file),
+            kept: Mutex::default(),
+            transactions: AtomicU32::new(0),
+            told: Notify::new(),
+        }
     }
 
     /// The connection, when it is free.
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Sqlite>, Error> {
-        let _wanted = self.want();
-        self.pool.acquire().await
+        self.turn(async {
+            // Nobody keeps it again before this has it.
+            let mut kept = self.kept.lock().await;
+            drop(kept.take());
+            self.pool.acquire().await
+        })
+        .await
     }
 
     /// Begins a transaction.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
-        let _wanted = self.want();
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.in_place()?;
         self.count();
-        self.pool.begin_with("BEGIN IMMEDIATE").await
+        let begun = self.turn(async {
+            let mut kept = self.kept.lock().await;
+            drop(kept.take());
+            self.pool.begin_with("BEGIN IMMEDIATE").await
+        });
+        begun.await.map_err(away)
     }
 
-    /// Sends a transaction, from `BEGIN` to `COMMIT`.
-    pub(super) async fn whole(&self, text: &Arc<str>, values: SqliteArguments) -> Result<(), Error> {
+    /// The connection for a transaction that is sent: what is said on it begins with `BEGIN` and ends with `COMMIT`.
+    pub(super) async fn send(&self) -> Result<Sending<'_>, StoreError> {
+        self.in_place()?;
         self.count();
-        let kept = self.take();
-        let mut sent = match kept {
-            Some(kept) => kept,
-            None => Sent { connection: self.acquire().await?, begun: false },
-        };
-        sent.begun = true;
-        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(text)), values);
-        query.execute(&mut *sent.connection).await?;
-        sent.begun = false;
-        self.keep(sent);
-        Ok(())
+        let sending = self.turn(async {
+            let mut kept = self.kept.lock().await;
+            let connection = match kept.take() {
+                Some(connection) => connection,
+                None => self.pool.acquire().await?,
+            };
+            Ok(Sending { connection: Some(connection), kept })
+        });
+        sending.await.map_err(away)
+    }
+
+    async fn turn<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        timeout(PATIENCE, work).await.unwrap_or(Err(Error::PoolTimedOut))
+    }
+
+    /// SQLite goes on with a file that was deleted or replaced; all of it would be gone later.
+    pub(super) fn in_place(&self) -> Result<(), StoreError> {
+        if identity(&self.file) == self.identity {
+            return Ok(());
+        }
+        Err(StoreError::Away("the database file was removed or replaced".to_owned()))
     }
 
     /// Closes it, when it is free.
     pub(super) async fn close(&self) {
-        let _wanted = self.want();
+        drop(self.kept.lock().await.take());
         self.pool.close().await;
     }
 
@@ -83,47 +119,49 @@ impl Writer {
             self.told.notify_one();
         }
     }
+}
 
-    /// Nobody keeps the connection as long as this is held.
-    fn want(&self) -> Wanted<'_> {
-        // In this order: whoever would keep it afterwards sees that it is wanted.
-        self.wanted.fetch_add(1, Ordering::SeqCst);
-        drop(self.take());
-        Wanted(&self.wanted)
+/// Device and inode of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// A transaction that the driver does not know of. One that does not come to its end goes with its connection: SQLite rolls
+/// it back then.
+pub(super) struct Sending<'w> {
+    connection: Option<PoolConnection<Sqlite>>,
+    /// Where the connection is kept afterwards.
+    kept: MutexGuard<'w, Option<PoolConnection<Sqlite>>>,
+}
+
+impl Sending<'_> {
+    /// Says the first of it, and answers with the rows.
+    pub(super) async fn rows(
+        &mut self,
+        text: impl SqlSafeStr,
+        values: SqliteArguments,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        let connection = self.connection.as_deref_mut().ok_or(Error::PoolClosed).map_err(away)?;
+        sqlx::query_with(text, values).fetch_all(connection).await.map_err(away)
     }
 
-    fn take(&self) -> Option<Sent> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn keep(&self, connection: Sent) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.wanted.load(Ordering::SeqCst) == 0 {
-            *kept = Some(connection);
-        }
+    /// Says the last of it, or all.
+    pub(super) async fn end(
+        mut self,
+        text: impl SqlSafeStr,
+        values: SqliteArguments,
+    ) -> Result<(), StoreError> {
+        let connection = self.connection.as_deref_mut().ok_or(Error::PoolClosed).map_err(away)?;
+        sqlx::query_with(text, values).execute(connection).await.map_err(away)?;
+        *self.kept = self.connection.take();
+        Ok(())
     }
 }
 
-/// Somebody waits for the connection.
-struct Wanted<'w>(&'w AtomicUsize);
-
-impl Drop for Wanted<'_> {
+impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// A connection in a transaction that the driver does not know of, or that comes from one.
-struct Sent {
-    connection: PoolConnection<Sqlite>,
-    begun: bool,
-}
-
-impl Drop for Sent {
-    fn drop(&mut self) {
-        // A transaction that did not come to its end goes with its connection: SQLite rolls it back then.
-        if self.begun {
-            self.connection.close_on_drop();
+        if let Some(mut unfinished) = self.connection.take() {
+            unfinished.close_on_drop();
         }
     }
 }

@@ -54,7 +54,7 @@ macro_rules! against_stores {
                 sealing::a_sealed_key_is_good_so_often_and_for_one_caller,
                 sealing::what_was_forgotten_is_not_allowed_again_when_the_clock_goes_back,
                 sealing::nothing_is_good_that_was_sealed_to_a_destroyed_key,
-                sealing::a_hundred_uses_at_once_of_one_are_one,
+                sealing::of_a_hundred_uses_at_once_as_many_are_allowed_as_may_be,
                 tokens::a_token_lives_from_issue_to_revocation,
                 issuers::an_issuer_comes_and_goes,
                 usage::rows_are_summed_and_listed,
