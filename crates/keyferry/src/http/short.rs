@@ -54,13 +54,13 @@ impl<const N: usize> Short<N> {
     }
 
     /// The text, if all of it fitted.
-    pub fn as_bytes(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.length)
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(self.bytes.get(..self.length)?).ok()
     }
 
     /// The same as the value of a header.
     pub fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(self.as_bytes()?).ok()
+        HeaderValue::from_bytes(self.bytes.get(..self.length)?).ok()
     }
 }
 
@@ -80,9 +80,9 @@ mod tests {
     fn a_text_that_does_not_fit_is_not_told_in_part() {
         let mut short = Short::<4>::default();
         short.text("abcd");
-        assert_eq!(short.as_bytes(), Some(&b"abcd"[..]));
+        assert_eq!(short.as_str(), Some("abcd"));
         short.text("e").text("");
-        assert_eq!(short.as_bytes(), None);
+        assert_eq!(short.as_str(), None);
         assert!(short.header().is_none());
     }
 }

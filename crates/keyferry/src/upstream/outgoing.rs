@@ -109,7 +109,7 @@ impl<'r> Outgoing<'r> {
             None => ("", "", b""),
         };
         let colon: &[u8] = if name.is_empty() { b"" } else { b": " };
-        let end = self.end.as_bytes().unwrap_or_default();
+        let end = self.end.as_str().unwrap_or_default().as_bytes();
         [self.head, name.as_bytes(), colon, scheme.as_bytes(), key, end, &self.body]
     }
 

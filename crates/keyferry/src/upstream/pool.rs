@@ -64,6 +64,18 @@ struct Idle {
     count: usize,
 }
 
+impl Idle {
+    fn pop(&mut self, lane: &Lane) -> Option<(Instant, Line)> {
+        let connections = self.lanes.get_mut(lane)?;
+        let last = connections.pop();
+        self.count -= usize::from(last.is_some());
+        if connections.is_empty() {
+            self.lanes.remove(lane);
+        }
+        last
+    }
+}
+
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -71,21 +83,13 @@ impl Pool {
 
     /// The connection of a lane that was used last, if one is still good.
     pub(super) fn take(&self, lane: &Lane) -> Option<Line> {
-        let mut idle = self.lock();
-        let connections = idle.lanes.get_mut(lane)?;
-        let mut dropped = 0;
-        let found = loop {
-            let Some((since, line)) = connections.pop() else { break None };
-            dropped += 1;
+        loop {
+            // What is not good is looked at, and closed, while others have their turn.
+            let (since, line) = self.lock().pop(lane)?;
             if since.elapsed() < IDLE && line.is_quiet() {
-                break Some(line);
+                return Some(line);
             }
-        };
-        if connections.is_empty() {
-            idle.lanes.remove(lane);
         }
-        idle.count -= dropped;
-        found
     }
 
     /// Keeps a connection whose answer was read to its end.

@@ -63,7 +63,7 @@ fn texts(records: &[UsageRecord]) -> &'static Texts {
 impl SqliteStore {
     pub(crate) async fn usage_record(&self, records: &[UsageRecord]) -> Result<Vec<TenantSums>, StoreError> {
         if records.iter().any(|record| record.cost_micro_usd > 0) {
-            return self.insert_paid(records).await;
+            return Box::pin(self.insert_paid(records)).await;
         }
         for records in records.chunks(MOST) {
             self.insert(records).await?;

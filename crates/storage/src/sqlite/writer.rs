@@ -84,7 +84,7 @@ impl Writer {
             let mut kept = self.kept.lock().await;
             let connection = match kept.take() {
                 Some(connection) => connection,
-                None => self.pool.acquire().await?,
+                None => Box::pin(self.pool.acquire()).await?,
             };
             Ok(Sending { connection: Some(connection), kept })
         });
