@@ -1,9 +1,9 @@
 //! The write-ahead log, and when what stands in it goes into the database.
 //!
 //! By itself SQLite does that within a commit, as soon as the log has a thousand pages: it writes them and waits for the
-//! disk, and so does whoever waits for that commit. Here it is done beside, on a connection of its own, while others
-//! commit. Only the beginning of the log anew needs a moment in which nobody does: all of it must be in the database
-//! then, and what is not yet is little.
+//! disk, and so does whoever waits for that commit. Here most of it is copied while others commit, on a connection of its
+//! own. The log is not let grow long before that: what is looked for in it, and added to it, takes longer the more often
+//! the same pages stand in it.
 
 use std::sync::{
     Arc,
@@ -15,9 +15,6 @@ use tokio::sync::Mutex;
 
 use super::writer::Writer;
 
-/// Pages from which on the log begins anew: 16 MiB.
-const LONG: i64 = 4096;
-
 /// The log of a store.
 pub(super) struct Log {
     /// The one connection that copies beside the others.
@@ -27,14 +24,6 @@ pub(super) struct Log {
     turn: Mutex<()>,
     /// Destroyed keys still stand in it.
     to_shred: AtomicBool,
-}
-
-/// How the log stood after a checkpoint.
-struct Stand {
-    /// Somebody was in the way.
-    blocked: bool,
-    /// Pages in it.
-    pages: i64,
 }
 
 impl Log {
@@ -59,14 +48,10 @@ impl Log {
     /// Copies what is committed into the database.
     async fn copy(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
-        let pages = checkpoint(&mut *self.beside.acquire().await?, BESIDE).await?.pages;
-        if pages >= LONG {
-            // Once more for what was committed meanwhile, then for the little that came after that, in a moment in which
-            // nobody commits: who commits next finds all of it copied, and begins the log anew.
-            checkpoint(&mut *self.beside.acquire().await?, BESIDE).await?;
-            checkpoint(&mut *self.writer.acquire().await?, BESIDE).await?;
-        }
-        Ok(())
+        checkpoint(&mut *self.beside.acquire().await?, BESIDE).await?;
+        // What was committed meanwhile is little, and goes in a moment in which nobody commits. Who commits next finds all of
+        // it copied, and begins the log anew.
+        checkpoint(&mut *self.writer.acquire().await?, BESIDE).await.map(drop)
     }
 
     /// Notes that keys were destroyed, and empties the log, in which older images of their pages stand. A reader can be
@@ -76,12 +61,12 @@ impl Log {
             self.to_shred.store(true, Ordering::SeqCst);
         }
         if self.to_shred.load(Ordering::SeqCst) {
-            let blocked = self.empty().await.map_or(true, |stand| stand.blocked);
-            self.to_shred.store(blocked, Ordering::SeqCst);
+            let is_empty = self.empty().await.unwrap_or(false);
+            self.to_shred.store(!is_empty, Ordering::SeqCst);
         }
     }
 
-    async fn empty(&self) -> Result<Stand, Error> {
+    async fn empty(&self) -> Result<bool, Error> {
         let _turn = self.turn.lock().await;
         checkpoint(&mut *self.writer.acquire().await?, WHOLE).await
     }
@@ -97,7 +82,8 @@ const BESIDE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 /// Waits until all is copied, and cuts the file off.
 const WHOLE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
-async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<Stand, Error> {
+/// Whether nobody was in the way.
+async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<bool, Error> {
     let row = sqlx::query(how).fetch_one(connection).await?;
-    Ok(Stand { blocked: row.try_get::<i64, _>(0)? != 0, pages: row.try_get(1)? })
+    Ok(row.try_get::<i64, _>(0)? == 0)
 }

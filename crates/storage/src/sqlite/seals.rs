@@ -40,8 +40,11 @@ struct Asked {
     claim: SealClaim,
     /// It is a use, and not only a look.
     counts: bool,
-    answer: oneshot::Sender<Result<SealUse, StoreError>>,
+    answer: oneshot::Sender<Judged>,
 }
+
+/// What is said of one. A row that cannot be read is nobody else's trouble.
+type Judged = Result<SealUse, StoreError>;
 
 impl Seals {
     /// The way in, and what has to run for it to lead anywhere.
@@ -51,7 +54,7 @@ impl Seals {
     }
 
     /// Whether a sealed key may be used; if `counts`, it is used by that.
-    pub(super) async fn ask(&self, claim: &SealClaim, counts: bool) -> Result<SealUse, StoreError> {
+    pub(super) async fn ask(&self, claim: &SealClaim, counts: bool) -> Judged {
         let (answer, answered) = oneshot::channel();
         let asked = Asked { claim: claim.clone(), counts, answer };
         self.0.try_send(asked).map_err(|_| late("too many sealed keys wait for their turn"))?;
@@ -79,19 +82,20 @@ async fn run(writer: Arc<Writer>, mut waiting: mpsc::Receiver<Asked>) {
         // Of those that went away nothing is used.
         some.retain(|asked| !asked.answer.is_closed());
         let all = if some.is_empty() { Ok(Vec::new()) } else { judge(&writer, &some).await };
-        for (number, asked) in some.drain(..).enumerate() {
-            let one = all.as_ref().map(|uses| uses[number]).map_err(Clone::clone);
+        let all = all.unwrap_or_else(|error| vec![Err(error); some.len()]);
+        for (asked, one) in some.drain(..).zip(all) {
             let _ = asked.answer.send(one);
         }
     }
 }
 
 /// Judges them in their order, and counts those that are uses and may be.
-async fn judge(writer: &Writer, some: &[Asked]) -> Result<Vec<SealUse>, StoreError> {
+async fn judge(writer: &Writer, some: &[Asked]) -> Result<Vec<Judged>, StoreError> {
     let mut sending = writer.send().await?;
     let rows = sending.rows(READ, values(&Book::asked(some))?).await?;
-    let mut book = Book::read(&rows, some)?;
-    let uses = some.iter().enumerate().map(|(number, asked)| book.judge(number, asked)).collect();
+    let mut book = Book::default();
+    let read: Vec<_> = some.iter().zip(&rows).map(|(asked, row)| book.read(asked, row)).collect();
+    let uses = some.iter().zip(read).map(|(asked, there)| Ok(book.judge(asked, there?))).collect();
     if book.new.is_empty() {
         sending.end("COMMIT", SqliteArguments::default()).await?;
     } else {
@@ -118,10 +122,9 @@ fn values(json: &serde_json::Value) -> Result<SqliteArguments, StoreError> {
     Ok(values)
 }
 
-/// What the store has of some sealed keys.
+/// What the store has of some sealed keys, and what is added to it.
+#[derive(Default)]
 struct Book<'a> {
-    /// Of each that was asked for: whether the sealing key is there.
-    there: Vec<bool>,
     /// Up to which end uses were forgotten.
     floor: i64,
     used: HashMap<&'a [u8; 32], Used>,
@@ -139,25 +142,21 @@ impl<'a> Book<'a> {
         some.iter().map(|Asked { claim, .. }| json!([claim.kid, HEXLOWER.encode(&claim.key)])).collect()
     }
 
-    fn read(rows: &[SqliteRow], some: &'a [Asked]) -> Result<Self, StoreError> {
-        let (there, used) = (Vec::with_capacity(some.len()), HashMap::with_capacity(some.len()));
-        let mut book = Self { there, floor: -1, used, new: HashSet::new() };
-        for (asked, row) in some.iter().zip(rows) {
-            let row = Reader { table: "seal_claims", row };
-            book.there.push(row.get("there")?);
-            book.floor = row.get("floor")?;
-            if let Some(owner) = row.get::<Option<Vec<u8>>>("owner")? {
-                let used = Used { owner, uses: row.get("uses")?, until: row.get("until")? };
-                book.used.insert(&asked.claim.key, used);
-            }
+    /// Takes over what a row says of a sealed key; answers whether its sealing key is there.
+    fn read(&mut self, asked: &'a Asked, row: &SqliteRow) -> Result<bool, StoreError> {
+        let row = Reader { table: "seal_claims", row };
+        self.floor = row.get("floor")?;
+        if let Some(owner) = row.get::<Option<Vec<u8>>>("owner")? {
+            let used = Used { owner, uses: row.get("uses")?, until: row.get("until")? };
+            self.used.insert(&asked.claim.key, used);
         }
-        Ok(book)
+        row.get("there")
     }
 
-    fn judge(&mut self, number: usize, asked: &'a Asked) -> SealUse {
+    fn judge(&mut self, asked: &'a Asked, there: bool) -> SealUse {
         let claim = &asked.claim;
         let until = claim.until.millis();
-        if self.there.get(number) != Some(&true) {
+        if !there {
             return SealUse::KeyGone;
         }
         let used = self.used.get(&claim.key);

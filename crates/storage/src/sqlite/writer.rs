@@ -105,7 +105,9 @@ impl Writer {
 
     /// Closes it, when it is free.
     pub(super) async fn close(&self) {
-        drop(self.kept.lock().await.take());
+        // Nobody keeps it again before the pool is closed, which waits for it.
+        let mut kept = self.kept.lock().await;
+        drop(kept.take());
         self.pool.close().await;
     }
 
