@@ -127,9 +127,9 @@ mod tests {
         let writer = kept.clone();
         let layer = lines::layer().event_format(Json).with_writer(move || writer.clone()).boxed();
         tracing::subscriber::with_default(registry().with(layer), || {
-            tracing::warn!(event = "one", text = "a \"quote\"\nand a line", count = 3_u64, gone = None::<u64>,
+            tracing::warn!(kind = "one", text = "a \"quote\"\nand a line", count = 3_u64, gone = None::<u64>,
                 error = %"shown", "said");
-            tracing::info!(event = "two");
+            tracing::info!(kind = "two");
         });
         let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = std::str::from_utf8(&bytes).expect("text");
@@ -143,9 +143,9 @@ mod tests {
         let here = module_path!();
         assert_eq!(
             read[0],
-            json!({"timestamp": null, "level": "WARN", "message": "said", "event": "one", "text": "a \"quote\"\nand a line",
+            json!({"timestamp": null, "level": "WARN", "message": "said", "kind": "one", "text": "a \"quote\"\nand a line",
                    "count": 3, "error": "shown", "target": here})
         );
-        assert_eq!(read[1], json!({"timestamp": null, "level": "INFO", "event": "two", "target": here}));
+        assert_eq!(read[1], json!({"timestamp": null, "level": "INFO", "kind": "two", "target": here}));
     }
 }

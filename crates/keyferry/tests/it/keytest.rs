@@ -230,12 +230,12 @@ async fn a_failed_test_is_logged_with_tenant_user_and_provider_and_without_the_k
     let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
     let key = a_key("key-");
     test_carried(&gateway, &tenant.caller_token, "openai", &key).await.expect(200);
-    let log = gateway.log();
-    let line = log.lines().find(|line| line.contains("byok_key_test_failed")).expect("a line");
-    let line: Value = serde_json::from_str(line).expect("JSON");
+    let line = gateway.logged(&["byok_key_test_failed"]).await;
+    let line: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!((&line["tenant"], &line["provider"]), (&json!(tenant.id), &json!("openai")), "{line}");
     let id = tenant.caller_token.split('-').nth(2).expect("an id");
     assert!(line["user"].as_str().is_some_and(|user| user.contains(id)), "{line}");
+    let log = gateway.log();
     assert!(!log.contains(&key) && !log.contains(&key[10..]));
 }
 

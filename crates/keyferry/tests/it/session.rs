@@ -75,7 +75,7 @@ async fn a_key_that_came_sealed_serves_its_request_and_the_receipt_says_so() {
     }
     let row = scene.gateway.usage_row(&scene.tenant.id, 9).await;
     assert_eq!((&row["credential"], &row["credential_id"]), (&json!("session"), &json!(null)));
-    assert!(scene.gateway.log().contains("\"credential\":\"session\""));
+    scene.gateway.logged(&["\"credential\":\"session\""]).await;
 }
 
 #[tokio::test]

@@ -5,15 +5,34 @@
 //! own. The log is not let grow long before that: what is looked for in it, and added to it, takes longer the more often
 //! the same pages stand in it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use sqlx::{Error, Row, SqliteConnection, sqlite::SqlitePool};
-use tokio::sync::Mutex;
+use keyferry_core::port::store::StoreError;
+use sqlx::{
+    Error, Row, SqliteConnection,
+    sqlite::{SqliteArguments, SqlitePool},
+};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
-use super::writer::Writer;
+use super::{PATIENCE, writer::Writer};
+use crate::errors::away;
+
+/// Pages that are copied while nobody commits, and how often more of them are copied before, beside those who do.
+const FEW: i64 = 256;
+const ROUNDS: usize = 4;
+
+/// How often, and after what time, it is tried to empty the log.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The log of a store.
 pub(super) struct Log {
@@ -26,6 +45,15 @@ pub(super) struct Log {
     to_shred: AtomicBool,
 }
 
+/// What came of copying.
+struct Copied {
+    /// Nothing: somebody was in the way.
+    blocked: bool,
+    /// Pages in the log, and those of them that are in the database.
+    pages: i64,
+    copied: i64,
+}
+
 impl Log {
     pub(super) fn new(beside: SqlitePool, writer: Arc<Writer>) -> Self {
         Self { beside, writer, turn: Mutex::default(), to_shred: AtomicBool::new(true) }
@@ -35,23 +63,33 @@ impl Log {
     pub(super) async fn keep_short(self: Arc<Self>) {
         loop {
             self.writer.many().await;
-            if let Err(error) = self.copy().await {
-                if matches!(error, Error::PoolClosed) {
-                    return;
-                }
+            match self.copy().await {
+                Ok(()) => {}
+                Err(_) if self.beside.is_closed() => return,
                 // Nothing is lost: the log is longer. Commits tell those who wait for them if the disk is full.
-                tracing::warn!(event = "log_not_copied", %error);
+                Err(error) => tracing::warn!(event = "log_not_copied", %error),
             }
         }
     }
 
     /// Copies what is committed into the database.
-    async fn copy(&self) -> Result<(), Error> {
+    async fn copy(&self) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
-        checkpoint(&mut *self.beside.acquire().await?, BESIDE).await?;
+        let mut before = 0;
+        for _ in 0..ROUNDS {
+            let Copied { copied, .. } = self.copy_beside().await.map_err(away)?;
+            if copied - before <= FEW {
+                break;
+            }
+            before = copied;
+        }
         // What was committed meanwhile is little, and goes in a moment in which nobody commits. Who commits next finds all of
-        // it copied, and begins the log anew.
-        checkpoint(&mut *self.writer.acquire().await?, BESIDE).await.map(drop)
+        // it copied and begins the log anew, unless somebody still reads what is older.
+        self.writer.send().await?.end(BESIDE, SqliteArguments::default()).await
+    }
+
+    async fn copy_beside(&self) -> Result<Copied, Error> {
+        checkpoint(&mut *self.beside.acquire().await?, BESIDE).await
     }
 
     /// Notes that keys were destroyed, and empties the log, in which older images of their pages stand. A reader can be
@@ -60,15 +98,28 @@ impl Log {
         if destroyed {
             self.to_shred.store(true, Ordering::SeqCst);
         }
-        if self.to_shred.load(Ordering::SeqCst) {
-            let is_empty = self.empty().await.unwrap_or(false);
-            self.to_shred.store(!is_empty, Ordering::SeqCst);
+        if !self.to_shred.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(_turn) = timeout(PATIENCE, self.turn.lock()).await else { return };
+        // Before it is emptied: what is destroyed from here on is noted anew.
+        if self.to_shred.swap(false, Ordering::SeqCst) && !self.empty().await.unwrap_or(false) {
+            self.to_shred.store(true, Ordering::SeqCst);
         }
     }
 
+    /// Answers whether nothing stands in it any more.
     async fn empty(&self) -> Result<bool, Error> {
-        let _turn = self.turn.lock().await;
-        checkpoint(&mut *self.writer.acquire().await?, WHOLE).await
+        for _ in 0..TRIES {
+            let Copied { blocked, pages, copied } = self.copy_beside().await?;
+            if !blocked && copied == pages {
+                let whole = checkpoint(&mut *self.writer.acquire().await?, WHOLE).await?;
+                return Ok(!whole.blocked);
+            }
+            // Another process is copying, or somebody reads what is older. Nobody who writes is held up by the waiting.
+            sleep(PAUSE).await;
+        }
+        Ok(false)
     }
 
     /// Gives the connection back, once what is being copied is.
@@ -82,8 +133,7 @@ const BESIDE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 /// Waits until all is copied, and cuts the file off.
 const WHOLE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
-/// Whether nobody was in the way.
-async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<bool, Error> {
+async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<Copied, Error> {
     let row = sqlx::query(how).fetch_one(connection).await?;
-    Ok(row.try_get::<i64, _>(0)? == 0)
+    Ok(Copied { blocked: row.try_get::<i64, _>(0)? != 0, pages: row.try_get(1)?, copied: row.try_get(2)? })
 }

@@ -102,6 +102,8 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await
             .map_err(away)?;
-        tx.commit().await.map_err(away)
+        tx.commit().await.map_err(away)?;
+        self.writer.much();
+        Ok(())
     }
 }

@@ -29,7 +29,7 @@ use crate::{errors::away, rows::Reader};
 
 /// Those of one transaction, and those that may wait.
 const MOST: usize = 64;
-const WAITING: usize = 1024;
+const WAITING: usize = 8192;
 /// How long one waits for its answer. A use that is counted later than that counts, and nobody has it.
 const PATIENCE: Duration = Duration::from_millis(900);
 
@@ -164,7 +164,8 @@ impl<'a> Book<'a> {
         if used_up || until <= self.floor {
             return SealUse::UsedUp;
         }
-        if asked.counts {
+        // Whoever went away has not had it.
+        if asked.counts && !asked.answer.is_closed() {
             let first = || Used { owner: claim.owner.to_vec(), uses: 0, until };
             self.used.entry(&claim.key).or_insert_with(first).uses += 1;
             self.new.insert(&claim.key);

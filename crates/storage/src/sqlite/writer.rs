@@ -33,7 +33,7 @@ pub(super) struct Writer {
     identity: Option<(u64, u64)>,
     /// The connection, between two transactions that are sent.
     kept: Mutex<Option<PoolConnection<Sqlite>>>,
-    /// Transactions since [`many`](Self::many) was told.
+    /// How many transactions were begun.
     transactions: AtomicU32,
     told: Notify,
 }
@@ -76,7 +76,7 @@ impl Writer {
         begun.await.map_err(away)
     }
 
-    /// The connection for a transaction that is sent: what is said on it begins with `BEGIN` and ends with `COMMIT`.
+    /// The connection for what is sent: one statement, or a transaction from `BEGIN` to `COMMIT`.
     pub(super) async fn send(&self) -> Result<Sending<'_>, StoreError> {
         self.in_place()?;
         self.count();
@@ -116,6 +116,11 @@ impl Writer {
         self.told.notified().await;
     }
 
+    /// As if there had been many: one of them was large.
+    pub(super) fn much(&self) {
+        self.told.notify_one();
+    }
+
     fn count(&self) {
         if self.transactions.fetch_add(1, Ordering::Relaxed) % MANY == MANY - 1 {
             self.told.notify_one();
@@ -128,8 +133,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// A transaction that the driver does not know of. One that does not come to its end goes with its connection: SQLite rolls
-/// it back then.
+/// A connection on which something is sent that the driver does not know of. What does not come to its end goes with the
+/// connection: SQLite rolls it back then.
 pub(super) struct Sending<'w> {
     connection: Option<PoolConnection<Sqlite>>,
     /// Where the connection is kept afterwards.

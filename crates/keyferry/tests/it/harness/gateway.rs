@@ -241,6 +241,15 @@ impl Gateway {
         self.log_from(0)
     }
 
+    /// The first line with all of these in it, when it is there: what was logged before an answer may be read after it.
+    pub async fn logged(&self, parts: &[&str]) -> String {
+        until(&format!("a line with {parts:?}"), || async {
+            let log = self.log();
+            log.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+        })
+        .await
+    }
+
     fn log_from(&self, begin: usize) -> String {
         String::from_utf8_lossy(&self.log.lock().expect("not poisoned")[begin..]).into_owned()
     }

@@ -81,5 +81,5 @@ async fn a_sealing_key_that_does_not_open_does_not_take_the_others_with_it() {
     let url = format!("{}/api/v1/sealing-keys", on.gateway.url());
     let listed = crate::harness::request("GET", &url, &[], b"").await.expect(200).json();
     assert_eq!(listed["keys"].as_array().map(Vec::len), Some(1), "the one of the other suite: {listed}");
-    assert!(on.gateway.log().contains("sealing_key_unreadable"));
+    on.gateway.logged(&["sealing_key_unreadable"]).await;
 }
