@@ -45,9 +45,9 @@ pub(super) struct Log {
     to_shred: AtomicBool,
 }
 
-/// What came of copying.
-struct Copied {
-    /// Nothing: somebody was in the way.
+/// How the log stands after it was copied.
+struct Stand {
+    /// Nothing was: somebody was in the way.
     blocked: bool,
     /// Pages in the log, and those of them that are in the database.
     pages: i64,
@@ -77,7 +77,7 @@ impl Log {
         let _turn = self.turn.lock().await;
         let mut before = 0;
         for _ in 0..ROUNDS {
-            let Copied { copied, .. } = self.copy_beside().await.map_err(away)?;
+            let Stand { copied, .. } = self.copy_beside().await.map_err(away)?;
             if copied - before <= FEW {
                 break;
             }
@@ -88,7 +88,7 @@ impl Log {
         self.writer.send().await?.end(BESIDE, SqliteArguments::default()).await
     }
 
-    async fn copy_beside(&self) -> Result<Copied, Error> {
+    async fn copy_beside(&self) -> Result<Stand, Error> {
         checkpoint(&mut *self.beside.acquire().await?, BESIDE).await
     }
 
@@ -111,7 +111,7 @@ impl Log {
     /// Answers whether nothing stands in it any more.
     async fn empty(&self) -> Result<bool, Error> {
         for _ in 0..TRIES {
-            let Copied { blocked, pages, copied } = self.copy_beside().await?;
+            let Stand { blocked, pages, copied } = self.copy_beside().await?;
             if !blocked && copied == pages {
                 let whole = checkpoint(&mut *self.writer.acquire().await?, WHOLE).await?;
                 return Ok(!whole.blocked);
@@ -133,7 +133,7 @@ const BESIDE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 /// Waits until all is copied, and cuts the file off.
 const WHOLE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
-async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<Copied, Error> {
+async fn checkpoint(connection: &mut SqliteConnection, how: &'static str) -> Result<Stand, Error> {
     let row = sqlx::query(how).fetch_one(connection).await?;
-    Ok(Copied { blocked: row.try_get::<i64, _>(0)? != 0, pages: row.try_get(1)?, copied: row.try_get(2)? })
+    Ok(Stand { blocked: row.try_get::<i64, _>(0)? != 0, pages: row.try_get(1)?, copied: row.try_get(2)? })
 }
