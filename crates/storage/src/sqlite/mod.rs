@@ -8,7 +8,6 @@ mod audit;
 mod budget;
 mod credential;
 mod issuer;
-mod log;
 mod outbox;
 mod sealing;
 mod seals;
@@ -17,6 +16,7 @@ mod tenant;
 mod token;
 mod usage;
 mod usage_rows;
+mod wal;
 mod wrapped;
 mod writer;
 
@@ -35,10 +35,9 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
-
 use tokio::task::JoinSet;
 
-use self::{log::Log, seals::Seals, writer::Writer};
+use self::{seals::Seals, wal::Wal, writer::Writer};
 use crate::{
     errors::away,
     migrations::{self, Step},
@@ -54,7 +53,7 @@ const BUSY: Duration = Duration::from_millis(400);
 /// A store in a SQLite file.
 pub struct SqliteStore {
     writer: Arc<Writer>,
-    log: Arc<Log>,
+    wal: Arc<Wal>,
     seals: Seals,
     /// What is done beside operations. It ends with the store.
     _beside: JoinSet<()>,
@@ -83,17 +82,17 @@ impl SqliteStore {
         let writer = pool(1).await.map_err(away)?;
         migrations::apply(&mut *writer.acquire().await.map_err(away)?, &migrator()).await?;
         let writer = Arc::new(Writer::new(writer, path));
-        let log = Arc::new(Log::new(pool(1).await.map_err(away)?, Arc::clone(&writer)));
+        let wal = Arc::new(Wal::new(pool(1).await.map_err(away)?, Arc::clone(&writer)));
         let (seals, counting) = Seals::new(Arc::clone(&writer));
         let mut beside = JoinSet::new();
-        beside.spawn(Arc::clone(&log).keep_short());
+        beside.spawn(Arc::clone(&wal).keep_short());
         beside.spawn(counting);
         Ok(Self {
             readers: pool(4).await.map_err(away)?,
             reports: pool(2).await.map_err(away)?,
             pings: pool(1).await.map_err(away)?,
             writer,
-            log,
+            wal,
             seals,
             _beside: beside,
             chain: OnceLock::new(),
@@ -104,9 +103,9 @@ impl SqliteStore {
         self.chain.get().ok_or_else(|| StoreError::Away("the audit log is not open".to_owned()))
     }
 
-    /// Sees to it that destroyed keys do not stand in the log any more.
+    /// Sees to it that destroyed keys do not stand in the write-ahead log any more.
     async fn shred(&self, destroyed: bool) {
-        self.log.shred(destroyed).await;
+        self.wal.shred(destroyed).await;
     }
 
     /// It is in this process: what it waits for has its own limits.
@@ -137,7 +136,7 @@ impl SqliteStore {
         self.pings.close().await;
         // Nobody reads any more, so the write-ahead log can go into the database whole.
         self.shred(true).await;
-        self.log.close().await;
+        self.wal.close().await;
         self.writer.close().await;
     }
 
@@ -179,7 +178,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY)
         .pragma("secure_delete", "ON")
-        // See `log`. This is for a day on which nobody copies what stands in it.
+        // See `wal`. This is for a day on which nobody copies what stands in it.
         .pragma("wal_autocheckpoint", "50000")
         // Large sorts would otherwise spill rows into a file in /tmp.
         .pragma("temp_store", "MEMORY")

@@ -35,7 +35,7 @@ const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The log of a store.
-pub(super) struct Log {
+pub(super) struct Wal {
     /// The one connection that copies beside the others.
     beside: SqlitePool,
     writer: Arc<Writer>,
@@ -54,7 +54,7 @@ struct Stand {
     copied: i64,
 }
 
-impl Log {
+impl Wal {
     pub(super) fn new(beside: SqlitePool, writer: Arc<Writer>) -> Self {
         Self { beside, writer, turn: Mutex::default(), to_shred: AtomicBool::new(true) }
     }
@@ -67,7 +67,7 @@ impl Log {
                 Ok(()) => {}
                 Err(_) if self.beside.is_closed() => return,
                 // Nothing is lost: the log is longer. Commits tell those who wait for them if the disk is full.
-                Err(error) => tracing::warn!(event = "log_not_copied", %error),
+                Err(error) => tracing::warn!(event = "wal_not_copied", %error),
             }
         }
     }
