@@ -36,7 +36,10 @@ use pool::Pool;
 pub use pool::{Lane, Purpose};
 pub use request::{BadPath, RequestHead};
 pub use tls::TrustError;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout_at},
+};
 
 use self::{
     dial::Dialer,
@@ -101,6 +104,9 @@ impl UpstreamClient {
     /// A connection from the pool may have been closed by the provider in the same moment. The
     /// request is repeated on another one only when none of it was sent.
     pub async fn send(self: &Arc<Self>, call: &mut Call) -> Result<Response<UpstreamBody>, UpstreamError> {
+        // Whoever else is ready comes this far first, and then one sends right behind the other: what finds its receiver
+        // asleep wakes it, and to be woken for each costs more than what is sent.
+        yield_now().await;
         let deadline = call.deadline.min(Instant::now() + self.limits.first_byte_timeout);
         while let Some(mut line) = self.pool.take(&call.lane) {
             metrics::upstream_connection(call.lane.purpose.name(), "reused");
