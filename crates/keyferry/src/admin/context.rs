@@ -19,7 +19,7 @@ use keyferry_envelope::SecretBytes;
 use super::{AdminState, problem::Failure};
 use crate::{
     gateway::AwaitedBody,
-    http::{Allowance, ClientAddr, Handed, Problem, Repeated, SecretHeaders, copy},
+    http::{Allowance, ClientAddr, Handed, Problem, Repeated, SecretHeaders, copy, limit_name},
 };
 
 /// Who asks.
@@ -211,7 +211,7 @@ impl Context {
             Failure::new(Code::RateLimited, "Too many key tests from this address. Wait, then try again.");
         let seconds = wait.div_ceil(1000).max(1);
         failure.0.retry_after = Some(seconds);
-        failure.0.limit = Allowance::used_up("key_test", rate, seconds);
+        failure.0.limit = Allowance::used_up(limit_name!("key_test"), rate, seconds);
         Err(failure)
     }
 }

@@ -10,11 +10,11 @@ use keyferry_core::{
     time::Timestamp,
 };
 
-use crate::http::{Allowance, policy_of};
+use crate::http::{Allowance, LimitName, limit_name, policy_of};
 
 /// The names of the buckets, in the order of their scopes.
-const BUCKETS: [&str; 3] = ["caller", "tenant", "provider"];
-const DAY: &str = "day";
+const BUCKETS: [LimitName; 3] = [limit_name!("caller"), limit_name!("tenant"), limit_name!("provider")];
+const DAY: LimitName = limit_name!("day");
 const DAY_SECS: u64 = 86_400;
 
 /// The limits that a request was decided under.
@@ -66,7 +66,7 @@ impl Left {
     pub(super) fn put(&self, headers: &mut HeaderMap) {
         let mut told = Allowance::default();
         let Limits { rates, daily_quota, at } = self.limits;
-        for ((name, rate), room) in BUCKETS.iter().zip(rates).zip(self.room.buckets) {
+        for ((name, rate), room) in BUCKETS.into_iter().zip(rates).zip(self.room.buckets) {
             let (Some(policy), Some(interval), Some(room)) = (policy_of(rate), rate.interval_micros(), room)
             else {
                 continue;

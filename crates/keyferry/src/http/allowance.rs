@@ -9,6 +9,21 @@ use super::short::Short;
 /// Room for four limits with the longest numbers.
 const LENGTH: usize = 256;
 
+/// A limit's name as it stands in both lists, with what comes between it and its number.
+#[derive(Clone, Copy)]
+pub struct LimitName {
+    pub(crate) policy: &'static str,
+    pub(crate) left: &'static str,
+}
+
+/// A limit's name.
+macro_rules! limit_name {
+    ($name:literal) => {
+        $crate::http::LimitName { policy: concat!('"', $name, "\";q="), left: concat!('"', $name, "\";r=") }
+    };
+}
+pub(crate) use limit_name;
+
 /// Both lists.
 #[derive(Debug, Default)]
 pub struct Allowance {
@@ -18,21 +33,18 @@ pub struct Allowance {
 
 impl Allowance {
     /// A limit of so many requests in a window of so many seconds, of which so many are left for so many seconds.
-    pub fn add(&mut self, name: &str, [quota, window]: [u64; 2], [left, seconds]: [u64; 2]) {
-        let comma = if self.policy.is_empty() { "" } else { ", " };
-        let lists = [
-            (&mut self.policy, [";q=", ";w="], [quota, window]),
-            (&mut self.left, [";r=", ";t="], [left, seconds]),
-        ];
-        for (list, names, values) in lists {
-            list.text(comma).text("\"").text(name).text("\"");
-            list.text(names[0]).number(values[0]).text(names[1]).number(values[1]);
+    pub fn add(&mut self, name: LimitName, [quota, window]: [u64; 2], [left, seconds]: [u64; 2]) {
+        if !self.policy.is_empty() {
+            self.policy.text(", ");
+            self.left.text(", ");
         }
+        self.policy.text(name.policy).number(quota).text(";w=").number(window);
+        self.left.text(name.left).number(left).text(";t=").number(seconds);
     }
 
     /// The rate that refused, alone: nothing is left of it for so many seconds. What is left of the others nobody looked
     /// up.
-    pub fn used_up(name: &str, rate: Rate, seconds: u64) -> Option<Box<Self>> {
+    pub fn used_up(name: LimitName, rate: Rate, seconds: u64) -> Option<Box<Self>> {
         let policy = policy_of(rate)?;
         let mut alone = Self::default();
         alone.add(name, policy, [0, seconds]);

@@ -17,7 +17,8 @@ mod route;
 mod secrets;
 mod short;
 
-pub use allowance::{Allowance, policy_of};
+pub(crate) use allowance::limit_name;
+pub use allowance::{Allowance, LimitName, policy_of};
 pub use body::AnswerBody;
 pub use clean::Clean;
 pub use client_body::{BrokenBody, ClientBody};

@@ -16,10 +16,6 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Response};
 use keyferry_core::provider::AuthSlot;
 use keyferry_envelope::ApiKey;
-use rustix::{
-    io::Errno,
-    net::{RecvFlags, recv},
-};
 use tokio::io::AsyncReadExt;
 
 use super::{
@@ -206,9 +202,7 @@ impl Line {
 
     /// Whether the other side has neither closed an idle connection nor said anything on it.
     pub(super) fn is_quiet(&self) -> bool {
-        let mut byte = [0; 1];
-        let looked = recv(self.stream.socket(), &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        matches!(looked, Err(Errno::AGAIN))
+        self.stream.is_quiet()
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll},
 };
 
+use rustix::net::{RecvFlags, recv};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
@@ -28,12 +28,18 @@ impl Stream {
         }
     }
 
-    /// The socket below.
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Plain(tcp) => tcp.as_fd(),
-            Self::Tls(tls) => tls.get_ref().0.as_fd(),
-        }
+    /// Whether nothing waits in the socket, as far as the runtime was told: while it knows of nothing, the kernel is not
+    /// asked.
+    pub(super) fn is_quiet(&self) -> bool {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        };
+        let mut byte = [0; 1];
+        let looked = tcp.try_io(Interest::READABLE, || {
+            recv(tcp, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
+        });
+        looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -26,7 +26,7 @@ use super::super::{
     slots::{Offered, OfferedKey, names},
     views::away,
 };
-use crate::http::{Allowance, AnswerBody, ClientBody, Problem};
+use crate::http::{Allowance, AnswerBody, ClientBody, Problem, limit_name};
 
 /// Who has an alias: its operator, through this program.
 const OWNER_OF_ALIASES: &str = "keyferry";
@@ -82,7 +82,8 @@ impl Gateway {
         let denial = Denial::RateLimited { scope: Scope::Caller, retry_after_ms };
         let mut problem = Problem::new(denial.code(), denial.to_string());
         problem.retry_after = denial.retry_after(now);
-        problem.limit = problem.retry_after.and_then(|seconds| Allowance::used_up("models", rate, seconds));
+        problem.limit =
+            problem.retry_after.and_then(|seconds| Allowance::used_up(limit_name!("models"), rate, seconds));
         Err(problem)
     }
 
