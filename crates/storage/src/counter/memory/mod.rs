@@ -23,6 +23,7 @@ use keyferry_core::{
     budget::{Hold, Reserve, Span, Standing},
     id::TenantId,
     limits::Rate,
+    map::Map,
     port::counter::{Claim, Counters, CountersAway, Decision, Epoch, Plan, Reserved, Room, Settled, Take},
     time::Timestamp,
 };
@@ -49,13 +50,13 @@ pub struct MemoryCounters {
 }
 
 struct Shard {
-    counted: HashMap<TenantId, Counted>,
+    counted: Map<TenantId, Counted>,
     /// Buckets of callers and providers, of all tenants.
     buckets: usize,
     /// Buckets of no tenant, by name.
     others: HashMap<Box<str>, Gcra>,
     claims: HashMap<TenantId, Claims>,
-    accounts: HashMap<TenantId, Account>,
+    accounts: Map<TenantId, Account>,
     /// All live claims of all shards.
     all_claims: Arc<AtomicUsize>,
 }
@@ -71,11 +72,11 @@ impl Default for MemoryCounters {
     fn default() -> Self {
         let claims = Arc::<AtomicUsize>::default();
         let shard = || Shard {
-            counted: HashMap::new(),
+            counted: Map::default(),
             buckets: 0,
             others: HashMap::new(),
             claims: HashMap::new(),
-            accounts: HashMap::new(),
+            accounts: Map::default(),
             all_claims: Arc::clone(&claims),
         };
         let shards = (0..SHARDS).map(|_| Mutex::new(shard())).collect();

@@ -1,9 +1,10 @@
 //! What is counted of one tenant with each of its requests: its rates and its day.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasher};
 
 use keyferry_core::{
     limits::Rate,
+    map::Map,
     port::counter::{Bucket, Scope},
     time::Timestamp,
 };
@@ -18,8 +19,9 @@ pub(super) struct Counted {
     pub(super) quota: Option<Quota>,
     /// The tenant's own bucket: there is one, and it needs no name.
     own: Option<Gcra>,
+    /// By names that issuers give.
     callers: HashMap<Box<str>, Gcra>,
-    providers: HashMap<Box<str>, Gcra>,
+    providers: Map<Box<str>, Gcra>,
 }
 
 #[derive(Clone, Copy)]
@@ -47,19 +49,14 @@ impl Counted {
 
     /// Takes over what a draw left; answers whether that is a bucket more.
     pub(super) fn put(&mut self, bucket: &Bucket<'_>, drawn: Gcra) -> bool {
-        let buckets = match bucket.scope {
+        match bucket.scope {
             Scope::Tenant => {
                 self.own = Some(drawn);
-                return false;
+                false
             }
-            Scope::Caller => &mut self.callers,
-            Scope::TenantProvider => &mut self.providers,
-        };
-        if let Some(known) = buckets.get_mut(bucket.name) {
-            *known = drawn;
-            return false;
+            Scope::Caller => put(&mut self.callers, bucket.name, drawn),
+            Scope::TenantProvider => put(&mut self.providers, bucket.name, drawn),
         }
-        buckets.insert(bucket.name.into(), drawn).is_none()
     }
 
     /// Drops buckets that are as good as new ones; answers how many are left.
@@ -93,8 +90,17 @@ impl Gcra {
     }
 }
 
+/// Takes over what a draw left; answers whether that is a bucket more.
+fn put<S: BuildHasher>(buckets: &mut HashMap<Box<str>, Gcra, S>, name: &str, drawn: Gcra) -> bool {
+    if let Some(known) = buckets.get_mut(name) {
+        *known = drawn;
+        return false;
+    }
+    buckets.insert(name.into(), drawn).is_none()
+}
+
 /// Drops buckets whose arrival time has passed: they are as good as new ones. Answers how many are left.
-pub(super) fn drop_idle(buckets: &mut HashMap<Box<str>, Gcra>, now: Timestamp) -> usize {
+pub(super) fn drop_idle<S: BuildHasher>(buckets: &mut HashMap<Box<str>, Gcra, S>, now: Timestamp) -> usize {
     let now = now.millis().saturating_mul(1000);
     buckets.retain(|_, bucket| bucket.arrival > now);
     buckets.len()
