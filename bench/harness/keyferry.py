@@ -22,6 +22,9 @@ TENANT = "acme"
 class Keyferry(System):
     """Embedded: SQLite, counters in memory, a root in a file. A stored key serves."""
 
+    #: What it is started with besides.
+    environment: dict = {}
+
     def __init__(self, name: str, stage: Stage, binary: Path):
         super().__init__(name, stage)
         self.binary, self.operator = binary, secrets.token_urlsafe(24)
@@ -58,7 +61,7 @@ upstream:
             shell = 'exec "$0" serve --config keyferry.yaml'
         self.process = self.stage.start(
             self.folder.name, ["sh", "-c", shell, self.binary], folder=self.folder,
-            env={"KEYFERRY_OPERATOR_TOKEN": self.operator})
+            env={"KEYFERRY_OPERATOR_TOKEN": self.operator, **self.environment})
         return self.process.wait_for(self.is_ready)
 
     def is_ready(self) -> bool:
@@ -85,6 +88,12 @@ upstream:
                 return json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             raise Failed(f"{self.name}: {method} {path} answered {error.code}: {error.read().decode()}") from None
+
+
+class One(Keyferry):
+    """Requests have one thread, and not one for each processor."""
+
+    environment = {"KEYFERRY_WORKERS": "1"}
 
 
 class Tls(Keyferry):

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use clap::builder::RangedU64ValueParser;
 use keyferry_core::clock::SystemClock;
 use keyferry_envelope::SystemEntropy;
+use tokio::runtime::{Builder, Runtime};
 
-use super::{ConfigFile, output, runtime, secret};
+use super::{ConfigFile, output, secret};
 use crate::{
     config,
     harden::{Grants, Swap, confine},
@@ -28,6 +30,9 @@ pub(super) struct Serve {
     /// How much is logged.
     #[arg(long, value_enum, default_value_t, env = "KEYFERRY_LOG_LEVEL")]
     log_level: LogLevel,
+    /// Threads that serve requests. Without it: one for each processor.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024), env = "KEYFERRY_WORKERS")]
+    workers: Option<usize>,
 }
 
 impl Serve {
@@ -47,7 +52,7 @@ impl Serve {
         // What is granted must be there. And no thread may be there yet: it would stay outside.
         make_folder(&config)?;
         confine(&Grants::of_gateway(&config))?.log();
-        runtime()?.block_on(async {
+        runtime(self.workers)?.block_on(async {
             let Started { running, new_operator_token } = start(config, around).await?;
             if let Some(token) = new_operator_token {
                 output::error_line(&format!("Operator token, shown this once: {}", String::from_utf8_lossy(token.expose())));
@@ -56,4 +61,13 @@ impl Serve {
             Ok(running.until_signal().await?)
         })
     }
+}
+
+/// The threads that serve.
+fn runtime(workers: Option<usize>) -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    Ok(builder.enable_all().build()?)
 }

@@ -8,8 +8,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Connection, Database, Gate, Gateway, OPENAI_STREAM, OPERATOR, Piece, Provider, Tenant, a_key,
-    request, until,
+    Answer, Connection, Database, Gate, Gateway, OPENAI_STREAM, OPERATOR, Options, Piece, Provider, Tenant,
+    a_key, request, until,
 };
 
 const CHAT: &str = "/openai/v1/chat/completions";
@@ -34,6 +34,23 @@ async fn waiting(gate: &Gate) -> Provider {
         OPENAI_STREAM[1..].iter().fold(begun, |answer, event| answer.chunk(event)).end()
     })
     .await
+}
+
+#[tokio::test]
+async fn as_many_threads_serve_as_are_asked_for() {
+    let provider = Provider::right().await;
+    let serving = async |workers: &str| {
+        let gateway = Gateway::start(Options::to(&provider).env("KEYFERRY_WORKERS", workers)).await;
+        let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+        gateway.chat(&tenant.caller_token).await.expect(200);
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("its threads");
+        let name =
+            |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        tasks.flatten().map(name).filter(|name| name.starts_with("tokio-")).count()
+    };
+    let (one, many) = (serving("1").await, serving("40").await);
+    // A few more of the same name run what may block.
+    assert!((1..20).contains(&one) && (40..60).contains(&many), "{one} and {many}");
 }
 
 #[tokio::test]
