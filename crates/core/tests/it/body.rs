@@ -96,6 +96,12 @@ fn nesting_is_limited_whatever_the_brackets() {
         assert_eq!(read_json(body(129).as_bytes()), Err(BodyRefused::TooDeep));
         assert_eq!(read_json(body(300_000).as_bytes()), Err(BodyRefused::TooDeep));
     }
+    // However far apart they stand.
+    let spread = |depth: usize| {
+        format!("{{\"x\":{}1{}}}", format!("[{:300}", "").repeat(depth - 1), "]".repeat(depth - 1))
+    };
+    assert!(read_json(spread(128).as_bytes()).is_ok());
+    assert_eq!(read_json(spread(129).as_bytes()), Err(BodyRefused::TooDeep));
     let in_a_string = format!("{{\"x\":\"\\\"{}\"}}", "[".repeat(1000));
     assert!(read_json(in_a_string.as_bytes()).is_ok());
 }
