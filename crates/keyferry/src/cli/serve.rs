@@ -1,6 +1,6 @@
 //! `keyferry serve`
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
@@ -65,9 +65,7 @@ impl Serve {
 
 /// The threads that serve.
 fn runtime(workers: Option<usize>) -> anyhow::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    if let Some(workers) = workers {
-        builder.worker_threads(workers);
-    }
-    Ok(builder.enable_all().build()?)
+    let processors = || available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = workers.unwrap_or_else(processors);
+    Ok(Builder::new_multi_thread().worker_threads(workers).enable_all().build()?)
 }

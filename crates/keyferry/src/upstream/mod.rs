@@ -24,7 +24,14 @@ mod resolve;
 mod stream;
 mod tls;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 pub use answer::UpstreamBody;
 pub use body::{ForwardBody, UploadError};
@@ -74,6 +81,8 @@ impl Call {
 pub struct UpstreamClient {
     dialer: Dialer,
     pool: Pool,
+    /// How many requests are not answered yet.
+    sending: AtomicUsize,
     /// The limits it keeps.
     pub limits: config::Upstream,
 }
@@ -87,7 +96,12 @@ impl UpstreamClient {
     /// Makes the client. There is one.
     pub fn new(limits: config::Upstream) -> Result<Arc<Self>, TrustError> {
         let tls = tls::Tls::new(limits.extra_ca.as_deref().map(Path::new))?;
-        Ok(Arc::new(Self { dialer: Dialer::new(&limits, tls), pool: Pool::default(), limits }))
+        Ok(Arc::new(Self {
+            dialer: Dialer::new(&limits, tls),
+            pool: Pool::default(),
+            sending: AtomicUsize::new(0),
+            limits,
+        }))
     }
 
     /// Closes idle connections from time to time, for ever.
@@ -104,9 +118,7 @@ impl UpstreamClient {
     /// A connection from the pool may have been closed by the provider in the same moment. The
     /// request is repeated on another one only when none of it was sent.
     pub async fn send(self: &Arc<Self>, call: &mut Call) -> Result<Response<UpstreamBody>, UpstreamError> {
-        // Whoever else is ready comes this far first, and then one sends right behind the other: what finds its receiver
-        // asleep wakes it, and to be woken for each costs more than what is sent.
-        yield_now().await;
+        let _sending = self.after_others().await;
         let deadline = call.deadline.min(Instant::now() + self.limits.first_byte_timeout);
         while let Some(mut line) = self.pool.take(&call.lane) {
             metrics::upstream_connection(call.lane.purpose.name(), "reused");
@@ -127,6 +139,17 @@ impl UpstreamClient {
         }
     }
 
+    /// Lets others come this far who are ready, so that one sends right behind the other: what finds its receiver asleep
+    /// wakes it, and to be woken for each costs more than what is sent. Whoever is alone waits for nobody.
+    async fn after_others(&self) -> Sending<'_> {
+        let others = self.sending.fetch_add(1, Ordering::Relaxed);
+        let sending = Sending(&self.sending);
+        if others > 0 {
+            yield_now().await;
+        }
+        sending
+    }
+
     async fn open(&self, lane: &Lane) -> Result<Line, UpstreamError> {
         let stream = self.dialer.dial(&lane.host).await.inspect_err(|error| {
             if matches!(error, UpstreamError::AddressRefused(_)) {
@@ -140,6 +163,15 @@ impl UpstreamClient {
     fn answer(self: &Arc<Self>, answer: Response<()>, lane: Lane, line: Line) -> Response<UpstreamBody> {
         let error = answer_head::quotes(answer.status());
         answer.map(|()| UpstreamBody::new(error, lane, line, Arc::clone(self)))
+    }
+}
+
+/// A request that is not answered yet.
+struct Sending<'c>(&'c AtomicUsize);
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -86,7 +86,8 @@ impl Pool {
         loop {
             // What is not good is looked at, and closed, while others have their turn.
             let (since, line) = self.lock().pop(lane)?;
-            if since.elapsed() < IDLE && line.is_quiet() {
+            let idle = since.elapsed();
+            if idle < IDLE && line.is_quiet(idle) {
                 return Some(line);
             }
         }
@@ -113,7 +114,10 @@ impl Pool {
         let mut idle = self.lock();
         let mut kept = 0;
         idle.lanes.retain(|_, connections| {
-            connections.retain(|(since, line)| since.elapsed() < IDLE && line.is_quiet());
+            connections.retain(|(since, line)| {
+                let idle = since.elapsed();
+                idle < IDLE && line.is_quiet(idle)
+            });
             kept += connections.len();
             !connections.is_empty()
         });

@@ -28,17 +28,18 @@ impl Stream {
         }
     }
 
-    /// Whether nothing waits in the socket, as far as the runtime was told: while it knows of nothing, the kernel is not
-    /// asked.
-    pub(super) fn is_quiet(&self) -> bool {
+    /// Whether the other side has neither closed nor said anything. If `knows`, only as far as the runtime was told: while
+    /// it knows of nothing, the kernel is not asked.
+    pub(super) fn is_quiet(&self, knows: bool) -> bool {
         let tcp = match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
         };
-        let mut byte = [0; 1];
-        let looked = tcp.try_io(Interest::READABLE, || {
+        let look = || {
+            let mut byte = [0; 1];
             recv(tcp, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
-        });
+        };
+        let looked = if knows { tcp.try_io(Interest::READABLE, look) } else { look() };
         looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Gateway, Options, Provider, Reply, Seen, a_key};
+use crate::harness::{Answer, Gateway, Options, Provider, Reply, Seen, a_key, until};
 
 /// A gateway whose platform has a key, a tenant with one of its own, and both keys.
 struct Stage {
@@ -52,11 +52,16 @@ impl Stage {
 async fn told(gateway: &Gateway, failure: &str) -> (usize, u64) {
     let reason = format!("\"reason\":\"{failure}\"");
     let is_one = |line: &&str| line.contains("byok_fallback_server_key") && line.contains(&reason);
-    let logged = gateway.log().lines().filter(is_one).count();
     let name = format!("byok_fallback_to_server_key_total{{provider=\"openai\",reason=\"{failure}\"}} ");
     let metrics = metrics_of(gateway).await;
     let counted = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    (logged, counted.map_or(0, |count| count.parse().expect("a number")))
+    let counted = counted.map_or(0, |count| count.parse().expect("a number"));
+    // What was logged may be on its way yet.
+    let logged = until("each is logged", || async {
+        let logged = gateway.log().lines().filter(is_one).count();
+        (logged as u64 >= counted).then_some(logged)
+    });
+    (logged.await, counted)
 }
 
 fn with(seen: &Seen, key: &str) -> bool {

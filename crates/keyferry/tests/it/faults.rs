@@ -409,6 +409,26 @@ async fn a_connection_that_the_provider_closed_meanwhile_costs_no_request() {
 }
 
 #[tokio::test]
+async fn a_connection_on_which_something_came_that_nobody_asked_for_serves_nobody() {
+    let unasked = "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n";
+    for reset in [false, true] {
+        let provider = Provider::start(move |seen| {
+            let answer = Answer::right(seen).pause(SHORT);
+            if reset { answer.then_reset() } else { answer.then(unasked) }
+        })
+        .await;
+        let gateway = impatient(&provider).await;
+        let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+        // A connection that was used lately is looked at in another way than one that was idle.
+        for idle in [60, 60, 250, 60, 250] {
+            gateway.chat(&tenant.caller_token).await.expect(200);
+            tokio::time::sleep(Duration::from_millis(idle)).await;
+        }
+        assert_eq!((provider.count(), provider.connections()), (5, 5), "{reset}");
+    }
+}
+
+#[tokio::test]
 async fn odd_but_right_answers_pass() {
     let body = r#"{"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
     let json = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());

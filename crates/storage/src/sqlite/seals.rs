@@ -89,6 +89,9 @@ async fn run(writer: Arc<Writer>, mut waiting: mpsc::Receiver<Asked>) {
 /// brings questions.
 async fn gather(some: &mut Vec<Asked>, waiting: &mut mpsc::Receiver<Asked>) {
     for _ in 0..ROUNDS {
+        if some.len() >= MOST {
+            return;
+        }
         tokio::task::yield_now().await;
         let before = some.len();
         while some.len() < MOST
