@@ -10,7 +10,6 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -32,9 +31,6 @@ use super::{
 /// How much is read at once, at first and when answers are long.
 const LEAST_READ: usize = 4 * 1024;
 const MOST_READ: usize = 64 * 1024;
-/// A connection that was used so lately is believed to be as the runtime last heard: providers close what is idle for
-/// seconds at least.
-const FRESH: Duration = Duration::from_millis(100);
 /// Less room than that is not read into.
 const LEAST_ROOM: usize = 1024;
 
@@ -204,9 +200,14 @@ impl Line {
         self.persists && self.framing.is_over() && self.input.is_empty() && self.stream.is_drained()
     }
 
-    /// Whether the other side has neither closed a connection that was idle for so long nor said anything on it.
-    pub(super) fn is_quiet(&self, idle: Duration) -> bool {
-        self.stream.is_quiet(idle < FRESH)
+    /// Whether the other side has neither closed it nor said anything, as the kernel says now.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.stream.is_quiet()
+    }
+
+    /// The same, as far as the runtime was told.
+    pub(super) fn seems_quiet(&self) -> bool {
+        self.stream.seems_quiet()
     }
 }
 

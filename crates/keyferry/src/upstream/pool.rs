@@ -22,6 +22,9 @@ const MAX_IDLE_PER_LANE: usize = 256;
 const MAX_IDLE: usize = 1024;
 /// How long one is kept. Providers close theirs after a minute or more.
 const IDLE: Duration = Duration::from_secs(30);
+/// One that was used so lately is believed to be as the runtime last heard: providers close what is idle for seconds at
+/// least.
+const FRESH: Duration = Duration::from_millis(100);
 
 /// Whose connections, and to which host. The host is the one whose name was proven when the
 /// connection was opened: no connection ever serves another.
@@ -86,8 +89,7 @@ impl Pool {
         loop {
             // What is not good is looked at, and closed, while others have their turn.
             let (since, line) = self.lock().pop(lane)?;
-            let idle = since.elapsed();
-            if idle < IDLE && line.is_quiet(idle) {
+            if is_good(since, &line) {
                 return Some(line);
             }
         }
@@ -114,13 +116,16 @@ impl Pool {
         let mut idle = self.lock();
         let mut kept = 0;
         idle.lanes.retain(|_, connections| {
-            connections.retain(|(since, line)| {
-                let idle = since.elapsed();
-                idle < IDLE && line.is_quiet(idle)
-            });
+            connections.retain(|(since, line)| is_good(*since, line));
             kept += connections.len();
             !connections.is_empty()
         });
         idle.count = kept;
     }
+}
+
+/// Whether a connection may serve that is idle since then.
+fn is_good(since: Instant, line: &Line) -> bool {
+    let idle = since.elapsed();
+    if idle < FRESH { line.seems_quiet() } else { idle < IDLE && line.is_quiet() }
 }

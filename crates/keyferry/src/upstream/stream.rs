@@ -28,20 +28,32 @@ impl Stream {
         }
     }
 
-    /// Whether the other side has neither closed nor said anything. If `knows`, only as far as the runtime was told: while
-    /// it knows of nothing, the kernel is not asked.
-    pub(super) fn is_quiet(&self, knows: bool) -> bool {
-        let tcp = match self {
+    /// Whether the other side has neither closed nor said anything, as the kernel says now.
+    pub(super) fn is_quiet(&self) -> bool {
+        is_nothing(&look(self.tcp()))
+    }
+
+    /// The same, as far as the runtime was told: while it knows of nothing, the kernel is not asked.
+    pub(super) fn seems_quiet(&self) -> bool {
+        let tcp = self.tcp();
+        is_nothing(&tcp.try_io(Interest::READABLE, || look(tcp)))
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
-        };
-        let look = || {
-            let mut byte = [0; 1];
-            recv(tcp, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
-        };
-        let looked = if knows { tcp.try_io(Interest::READABLE, look) } else { look() };
-        looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        }
     }
+}
+
+/// Looks for a byte, and takes none.
+fn look(tcp: &TcpStream) -> io::Result<usize> {
+    Ok(recv(tcp, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT)?.1)
+}
+
+fn is_nothing(looked: &io::Result<usize>) -> bool {
+    looked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl AsyncRead for Stream {
