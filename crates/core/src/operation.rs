@@ -154,6 +154,12 @@ pub fn table(dialect: Dialect) -> &'static [Operation] {
     }
 }
 
+/// The name of an operation, if there is one of that name.
+pub fn name(text: &str) -> Option<&'static str> {
+    let mut all = [OPENAI, ANTHROPIC, GEMINI].into_iter().flatten();
+    all.find_map(|operation| (operation.name == text).then_some(operation.name))
+}
+
 /// A row of the table and what the path says about the model.
 #[derive(Clone, Copy, Debug)]
 pub struct Matched<'p> {

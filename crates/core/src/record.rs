@@ -1,6 +1,6 @@
 //! The row that each admitted request leaves behind.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{CredentialId, ProviderId, RequestId, TenantId},
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// In which way the key came that served a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyMode {
     /// Stored with the gateway.
@@ -38,7 +38,7 @@ impl KeyMode {
 }
 
 /// Who pays the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Accounting {
     /// The tenant, with its own key: reserves nothing and settles nothing.
     #[serde(rename = "BYOK_NO_BUDGET")]
@@ -59,7 +59,7 @@ impl Accounting {
 }
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The provider answered, and the answer was passed on whole.

@@ -105,7 +105,10 @@ impl Running {
         // The recorder ends when nobody can hand in rows any more.
         drop(self.app);
         if timeout(LAST_SECONDS, self.recording).await.is_err() {
-            tracing::error!(event = "usage_lost", "some usage rows could not be written before the end");
+            tracing::error!(
+                event = "usage_lost",
+                "some usage rows could not be written before the end; those in a journal are stored at the next start"
+            );
         }
         let _ = timeout(LAST_SECONDS, store.close()).await;
         drop(self.alone);

@@ -9,6 +9,7 @@ use keyferry_core::{
     token::{self, TokenHash},
 };
 use keyferry_envelope::{Entropy, SecretBytes};
+use keyferry_storage::{Backend, JournalError, UsageJournal};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("storage")]
     Store(#[from] StoreError),
+    /// The journal of usage rows cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The extra certificate authority cannot be used.
     #[error("upstream.extra_ca")]
     Trust(#[from] TrustError),
@@ -101,7 +105,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let upstream = UpstreamClient::new(config.upstream)?;
     let providers = Arc::new(config.providers);
     let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
-    let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
+    let journal = journal(&config.storage, &*store).await?;
+    let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone(), journal);
     let catalogue = Arc::new(config.catalogue);
     let gateway = Gateway::new(gateway::Parts {
         clock: Arc::clone(&clock),
@@ -113,7 +118,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         unsealer,
         unsealing: unsealing.clone(),
         upstream: Arc::clone(&upstream),
-        recorder,
+        recorder: recorder.clone(),
         payments: Payments::new(config.platform),
         holds: holds.clone(),
     });
@@ -129,6 +134,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         vault,
         unsealing: unsealing.clone(),
         key_test: KeyTest::new(Arc::clone(&gateway)),
+        recorder,
         operators,
     });
     let (health, door) = (Health::new(&store, &keyring, &counters), Door::default());
@@ -157,6 +163,19 @@ fn alone(config: &Config) -> Result<Option<Alone>, NotAlone> {
         (config::Counters::Memory, Some(file)) => single::alone(file).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Where usage rows are safe before they are in the store: beside a database that is a file.
+async fn journal(storage: &Backend, store: &dyn Store) -> Result<Option<UsageJournal>, JournalError> {
+    let Some(file) = storage.file() else { return Ok(None) };
+    let journal = UsageJournal::open(file, store).await?;
+    if journal.is_none() {
+        tracing::info!(
+            event = "usage_journal_taken",
+            "another gateway with this database has the journal: answers wait for the database"
+        );
+    }
+    Ok(journal)
 }
 
 async fn bind(listeners: &[config::Listener], entropy: &dyn Entropy) -> Result<Vec<http::Bound>, BindError> {

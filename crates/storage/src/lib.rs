@@ -8,6 +8,7 @@ mod copy;
 pub mod counter;
 mod errors;
 mod forward;
+mod journal;
 mod migrations;
 pub mod postgres;
 mod rows;
@@ -15,5 +16,6 @@ pub mod sqlite;
 mod store;
 
 pub use copy::{CopyError, copy};
+pub use journal::{JournalError, Kept, Mark, UsageJournal};
 pub use migrations::Step;
 pub use store::{Backend, NotAStore, migrate, open, status};

@@ -40,7 +40,7 @@ pub use openapi::document;
 
 use crate::{
     custody::{Unsealing, Vault},
-    gateway::KeyTest,
+    gateway::{KeyTest, Recorder},
     http::EndsConnection,
     orders::Orders,
 };
@@ -60,6 +60,7 @@ pub struct AdminState {
     /// `None` where sealed keys are not accepted.
     pub unsealing: Option<Unsealing>,
     pub key_test: KeyTest,
+    pub recorder: Recorder,
     /// The operator's tokens: the stored one, and the one in the environment.
     pub operators: Vec<TokenHash>,
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use keyferry_storage::{Backend, Step, copy, postgres::PostgresStore, sqlite::SqliteStore};
+use keyferry_storage::{Backend, Step, UsageJournal, copy, postgres::PostgresStore, sqlite::SqliteStore};
 use serde_json::json;
 
 use super::{ConfigFile, output, runtime};
@@ -68,6 +68,8 @@ async fn copied(from: &Path, to: &Backend, as_json: bool) -> anyhow::Result<()> 
     // A gateway with counters in memory holds it as long as it serves.
     let _alone = crate::single::alone(from)?;
     let old = SqliteStore::open(from).await.context("the old store")?;
+    // Puts what a gateway that was killed has left into the store.
+    UsageJournal::open(from, &old).await.context("the old store")?;
     let new = PostgresStore::open(address).await.context("storage")?;
     let mut tables = serde_json::Map::new();
     let done = copy(&old, &new, |table, rows| {

@@ -2,9 +2,20 @@
 //!
 //! Room for a row is reserved before a request is admitted, so a row that must be written can
 //! always be written: when the store is away for so long that the room is used up, new requests
-//! are refused instead. The last byte of an answer waits for its row.
+//! are refused instead. The last byte of an answer waits until its row is safe: in the journal, where there
+//! is one and the tenant pays, and else in the store.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io, mem,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use keyferry_core::{
     budget::Once,
@@ -14,130 +25,316 @@ use keyferry_core::{
     },
     record::{Accounting, UsageRecord},
 };
-use tokio::sync::{
-    mpsc::{self, OwnedPermit},
-    oneshot,
+use keyferry_storage::{Kept, Mark, UsageJournal};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::yield_now,
+    time::{Sleep, sleep},
 };
 
 use super::holds::Holds;
-use crate::{http::Problem, telemetry::metrics};
+use crate::{
+    http::Problem,
+    telemetry::{Seldom, metrics},
+};
 
 /// Rows that may wait for the store.
 const ROOM: usize = 16 * 1024;
-/// Rows in one transaction.
+/// With so many places taken, answers wait for the store even if their rows are safe: so that their clients ask less.
+const LONG: usize = ROOM * 3 / 4;
+/// Rows that are stored at once.
 const BATCH: usize = 256;
 /// How often others are let run before a transaction, at most.
 const ROUNDS: usize = 4;
-
-/// How long an answer waits for its row. After that it goes out all the same: the row stays in line
-/// until it can be written.
-pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(1);
-
-/// A row on its way.
-struct Entry {
-    record: UsageRecord,
-    /// The request of it, if it is paid once.
-    once: Option<Once>,
-    /// Who waits for it.
-    done: oneshot::Sender<()>,
-}
+/// How long rows that nobody waits for are gathered.
+const DELAY: Duration = Duration::from_millis(100);
+/// How long the store is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where rows are handed in.
 #[derive(Clone)]
-pub struct Recorder(mpsc::Sender<Entry>);
+pub struct Recorder(Arc<Entrance>);
+
+struct Entrance {
+    line: mpsc::UnboundedSender<Entry>,
+    state: Arc<State>,
+}
+
+/// What those who hand in rows share with the one who takes them.
+struct State {
+    /// Places that are taken: by requests under way, and by rows in line.
+    taken: AtomicUsize,
+    journal: Option<UsageJournal>,
+    /// Somebody waits for a row.
+    urgent: Notify,
+}
+
+/// Somebody's turn in the line.
+struct Entry {
+    /// None if only the turn is waited for.
+    row: Option<Row>,
+    /// Who waits for it.
+    done: Option<oneshot::Sender<()>>,
+    /// Given back when it is done.
+    _place: Permit,
+}
+
+/// A row on its way.
+struct Row {
+    record: UsageRecord,
+    /// The request of it, if it is paid once.
+    once: Option<Once>,
+}
 
 /// Room for one row.
-pub(super) struct Permit(OwnedPermit<Entry>);
+pub(super) struct Permit(Arc<Entrance>);
 
-/// Answers when the row is in the store.
-pub(super) type Written = oneshot::Receiver<()>;
+/// Over when a row is safe, or when that took too long: then the answer goes out all the same, and the row stays in line
+/// until it can be written.
+pub(super) struct Written {
+    /// First it is written to the journal, if it is kept there.
+    kept: Option<InJournal>,
+    /// Then the store is waited for, if it has to be.
+    stored: Option<Stored>,
+}
+
+struct InJournal {
+    entrance: Arc<Entrance>,
+    row: Mark,
+    /// Others may be about to end.
+    may_yield: bool,
+}
+
+struct Stored {
+    done: oneshot::Receiver<()>,
+    patience: Pin<Box<Sleep>>,
+}
 
 impl Recorder {
     /// Starts to write rows; the handle ends when every recorder and permit is gone and all is written.
-    pub fn start(store: Arc<dyn Store>, holds: Holds) -> (Self, tokio::task::JoinHandle<()>) {
-        let (sender, receiver) = mpsc::channel(ROOM);
-        (Self(sender), tokio::spawn(write(store, holds, receiver)))
+    pub fn start(
+        store: Arc<dyn Store>,
+        holds: Holds,
+        journal: Option<UsageJournal>,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, line) = mpsc::unbounded_channel();
+        let state = Arc::new(State { taken: AtomicUsize::new(0), journal, urgent: Notify::new() });
+        let writer = Writer { store, holds, line, state: Arc::clone(&state) };
+        (Self(Arc::new(Entrance { line: sender, state })), tokio::spawn(writer.run()))
     }
 
     /// Room for one row, or the store has been away for too long.
     pub(super) fn reserve(&self) -> Result<Permit, Problem> {
-        self.0
-            .clone()
-            .try_reserve_owned()
-            .map(Permit)
-            .map_err(|_| Problem::unavailable("Usage cannot be recorded at the moment."))
+        let full = || Problem::unavailable("Usage cannot be recorded at the moment.");
+        Permit::take(&self.0).ok_or_else(full)
+    }
+
+    /// Waits until all rows of answers that have ended are in the store, but not for ever.
+    pub async fn flush(&self) {
+        if self.0.state.journal.is_some()
+            && let Some(stored) = self.0.whole_line()
+        {
+            stored.await;
+        }
+    }
+}
+
+impl Entrance {
+    /// Hands in; answers what to wait for, if that is to be waited for.
+    fn hand_in(&self, row: Option<Row>, waits: bool, place: Permit) -> Option<Stored> {
+        let (done, stored) = waits.then(oneshot::channel).unzip();
+        // The one who takes them is there as long as there is a place in line.
+        let _ = self.line.send(Entry { row, done, _place: place });
+        let stored = stored.map(|done| Stored { done, patience: Box::pin(sleep(PATIENCE)) });
+        stored.inspect(|_| self.state.urgent.notify_one())
+    }
+
+    /// Waits for all who are in line now, if there is room in it.
+    fn whole_line(self: &Arc<Self>) -> Option<Stored> {
+        self.hand_in(None, true, Permit::take(self)?)
+    }
+}
+
+impl State {
+    /// Keeps a row that the platform does not pay in the journal, where there is one.
+    fn keep(&self, record: &UsageRecord) -> Option<Kept<'_>> {
+        let journal = self.journal.as_ref().filter(|_| record.accounting != Accounting::PlatformBudget)?;
+        journal.keep(record).inspect_err(tell).ok()
+    }
+
+    fn write(&self, row: Mark) -> io::Result<()> {
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.write(row))
+    }
+}
+
+/// Says that a row is not in the journal, once a second at most.
+fn tell(error: &io::Error) {
+    static SAID: Seldom = Seldom::new();
+    if let Some(unsaid) = SAID.say() {
+        tracing::error!(event = "usage_journal_failed", %error, unsaid);
     }
 }
 
 impl Permit {
-    /// Hands in the row.
+    fn take(entrance: &Arc<Entrance>) -> Option<Self> {
+        let place = Self(Arc::clone(entrance));
+        (entrance.state.taken.fetch_add(1, Ordering::Relaxed) < ROOM).then_some(place)
+    }
+
+    /// Hands in the row; answers what to wait for.
     pub(super) fn write(self, record: UsageRecord, once: Option<Once>) -> Written {
         metrics::request_ended(&record);
-        let (done, written) = oneshot::channel();
-        self.0.send(Entry { record, once, done });
-        written
+        let entrance = Arc::clone(&self.0);
+        let taken = entrance.state.taken.load(Ordering::Relaxed);
+        // Held until the row is in line: so whoever turns the journal's page finds all rows of it there.
+        let kept = entrance.state.keep(&record);
+        let waits = kept.is_none() || taken > LONG;
+        let stored = entrance.hand_in(Some(Row { record, once }), waits, self);
+        let mark = kept.map(|kept| kept.mark());
+        Written { kept: mark.map(|row| InJournal { entrance, row, may_yield: taken > 1 }), stored }
     }
 }
 
-async fn write(store: Arc<dyn Store>, holds: Holds, mut waiting: mpsc::Receiver<Entry>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    // Kept from one transaction to the next.
-    let (mut records, mut once, mut done) = (Vec::new(), Vec::new(), Vec::new());
-    while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        gather(&mut batch, &mut waiting).await;
-        for entry in batch.drain(..) {
-            records.push(entry.record);
-            once.push(entry.once);
-            done.push(entry.done);
-        }
-        let mut pause = Duration::from_millis(50);
-        let sums = loop {
-            match store.record_usage(&records).await {
-                Ok(sums) => break sums,
-                Err(error) => {
-                    tracing::error!(event = "usage_not_written", %error, rows = records.len() + waiting.len());
-                    metrics::usage_waiting(records.len() + waiting.len());
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
+impl Future for Written {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(InJournal { entrance, row, may_yield }) = &mut self.kept {
+            // So rows of those that are ready to end are written in one call, and then their answers leave together.
+            if mem::take(may_yield) {
+                return pin!(yield_now()).poll(cx);
             }
-        };
-        metrics::usage_waiting(waiting.len());
-        for done in done.drain(..) {
-            // Nobody waits when the client went away.
-            let _ = done.send(());
+            let failed = entrance.state.write(*row).inspect_err(tell).is_err();
+            let whole_line = if failed { entrance.whole_line() } else { None };
+            self.kept = None;
+            self.stored = self.stored.take().or(whole_line);
         }
-        holds.settled(&settled(&records, &once, &sums)).await;
-        records.clear();
-        once.clear();
+        self.stored.as_mut().map_or(Poll::Ready(()), |stored| Pin::new(stored).poll(cx))
     }
 }
 
-/// Takes the rows of those as well that are about to end, for a transaction costs more than a row. Whoever is alone waits
-/// for nobody, and no time is waited: whatever is ready to run runs once, and again as long as that brings rows.
-async fn gather(batch: &mut Vec<Entry>, waiting: &mut mpsc::Receiver<Entry>) {
-    for _ in 0..ROUNDS {
-        let alone = waiting.capacity() == waiting.max_capacity();
-        if alone || batch.len() >= BATCH {
-            return;
+impl Future for Stored {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match Pin::new(&mut self.done).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => self.patience.as_mut().poll(cx),
         }
-        tokio::task::yield_now().await;
-        let before = batch.len();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.state.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The one who takes rows out of the line.
+struct Writer {
+    store: Arc<dyn Store>,
+    holds: Holds,
+    line: mpsc::UnboundedReceiver<Entry>,
+    state: Arc<State>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while self.line.recv_many(&mut batch, BATCH).await > 0 {
+            self.gather(&mut batch).await;
+            let state = Arc::clone(&self.state);
+            let behind = state.journal.as_ref().map_or(0, |journal| journal.turn(|| self.line.len()));
+            let mut left = batch.len() + behind;
+            loop {
+                left = left.saturating_sub(batch.len());
+                self.store(&mut batch).await;
+                if left == 0 {
+                    break;
+                }
+                self.take(&mut batch);
+            }
+            if let Some(Err(error)) = state.journal.as_ref().map(UsageJournal::stored) {
+                tracing::error!(event = "usage_journal_not_emptied", %error);
+            }
+        }
+    }
+
+    /// Takes what is in line, as much as is stored at once.
+    fn take(&mut self, batch: &mut Vec<Entry>) {
         while batch.len() < BATCH
-            && let Ok(entry) = waiting.try_recv()
+            && let Ok(entry) = self.line.try_recv()
         {
             batch.push(entry);
         }
-        if batch.len() == before {
-            return;
+    }
+
+    /// Takes the rows of those as well that are about to end, for a transaction costs more than a row.
+    ///
+    /// If nobody waits, some time is waited for them. Else no time is, but whatever is ready to run runs once, and again as
+    /// long as that brings rows; and whoever is alone waits for nobody.
+    async fn gather(&mut self, batch: &mut Vec<Entry>) {
+        if batch.iter().all(|entry| entry.done.is_none()) {
+            tokio::select! {
+                () = sleep(DELAY) => {}
+                () = self.state.urgent.notified() => {}
+            }
+        }
+        for _ in 0..ROUNDS {
+            let alone = self.state.taken.load(Ordering::Relaxed) == batch.len();
+            if alone || batch.len() >= BATCH {
+                return;
+            }
+            yield_now().await;
+            let before = batch.len();
+            self.take(batch);
+            if batch.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Stores rows, as often as it takes, and tells who waits for them.
+    async fn store(&self, batch: &mut Vec<Entry>) {
+        let (mut records, mut once, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in batch.iter_mut() {
+            done.extend(entry.done.take());
+            if let Some(row) = entry.row.take() {
+                records.push(row.record);
+                once.push(row.once);
+            }
+        }
+        let sums = self.record(&records).await;
+        metrics::usage_waiting(self.line.len());
+        for done in done {
+            // Nobody waits when the client went away.
+            let _ = done.send(());
+        }
+        self.holds.settled(&settled(&records, &once, &sums)).await;
+        batch.clear();
+    }
+
+    async fn record(&self, records: &[UsageRecord]) -> Vec<TenantSums> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.store.record_usage(records).await {
+                Ok(sums) => return sums,
+                Err(error) => {
+                    let waiting = records.len() + self.line.len();
+                    tracing::error!(event = "usage_not_written", %error, rows = waiting);
+                    metrics::usage_waiting(waiting);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+            }
         }
     }
 }
 
-/// Waits until a row is in the store, but not for ever.
+/// Waits until a row is safe, if it is not already.
 pub(super) async fn written(row: Option<Written>) {
     if let Some(row) = row {
-        let _ = tokio::time::timeout(WRITE_PATIENCE, row).await;
+        row.await;
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::{
     asked_usage::take_out,
-    record::{WRITE_PATIENCE, Written},
+    record::Written,
     settle::Settlement,
     sse::Boundary,
     stalls::{Flowing, STALL, Stalls},
@@ -101,7 +101,6 @@ enum State {
         /// Whether the body must not end well.
         broken: bool,
         written: Option<Written>,
-        patience: Pin<Box<Sleep>>,
     },
     /// An error event is out; the break waits until it is flushed.
     Breaking(Pin<Box<Sleep>>),
@@ -243,7 +242,7 @@ impl Flow {
 
     fn end(&mut self, last: Option<Bytes>, broken: bool, written: Option<Written>) {
         self.body = None;
-        self.state = State::Ending { last, broken, written, patience: Box::pin(sleep(WRITE_PATIENCE)) };
+        self.state = State::Ending { last, broken, written };
     }
 
     fn fail(&mut self, outcome: Outcome) {
@@ -338,11 +337,9 @@ impl Flow {
                         return Poll::Ready(Some(Ok(data)));
                     }
                 }
-                State::Ending { last, broken, written, patience } => {
-                    if let Some(row) = written
-                        && patience.as_mut().poll(cx).is_pending()
-                    {
-                        let _ = ready!(Pin::new(row).poll(cx));
+                State::Ending { last, broken, written } => {
+                    if let Some(row) = written {
+                        ready!(Pin::new(row).poll(cx));
                     }
                     let (last, broken) = (last.take(), *broken);
                     let pause = if last.is_some() { FLUSH } else { Duration::ZERO };

@@ -26,12 +26,17 @@ const COLUMNS: usize = 20;
 const LAST_USED: &str = "UPDATE credentials SET last_used_at = used.value FROM json_each(?) AS used
      WHERE credentials.id = used.key";
 
+/// How a transaction of more rows than one statement takes begins.
+static BEGIN: LazyLock<String> = LazyLock::new(|| format!("BEGIN IMMEDIATE; {LAST_USED}"));
+
 /// What is said for so many rows.
 struct Texts {
     /// The whole transaction.
     whole: Arc<str>,
-    /// Only the rows, answered with those that are new.
+    /// Only the rows.
     insert: Arc<str>,
+    /// The same, answered with those that are new.
+    returning: Arc<str>,
 }
 
 /// For so many rows, and no more sizes than that, so that all stay prepared. What has room for more rows than it is given
@@ -49,7 +54,8 @@ static TEXTS: LazyLock<[Texts; SIZES.len()]> = LazyLock::new(|| {
         );
         Texts {
             whole: format!("BEGIN IMMEDIATE; {LAST_USED}; {insert}; COMMIT").into(),
-            insert: format!("{insert} RETURNING request_id").into(),
+            returning: format!("{insert} RETURNING request_id").into(),
+            insert: insert.into(),
         }
     })
 });
@@ -65,19 +71,26 @@ impl SqliteStore {
         if records.iter().any(|record| record.cost_micro_usd > 0) {
             return Box::pin(self.insert_paid(records)).await;
         }
-        for records in records.chunks(MOST) {
-            self.insert(records).await?;
-        }
+        self.insert(records).await?;
         Ok(Vec::new())
     }
 
     /// Rows that the platform does not pay for.
     async fn insert(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
+        let mut sending = self.writer.send().await?;
         let mut values = Values::default();
         values.last_used(records);
-        values.rows(records);
-        let text = AssertSqlSafe(Arc::clone(&texts(records).whole));
-        self.writer.send().await?.end(text, values.all()?).await
+        if records.len() <= MOST {
+            values.rows(records);
+            return sending.end(AssertSqlSafe(Arc::clone(&texts(records).whole)), values.all()?).await;
+        }
+        sending.rows(AssertSqlSafe(BEGIN.as_str()), values.all()?).await?;
+        for records in records.chunks(MOST) {
+            let mut values = Values::default();
+            values.rows(records);
+            sending.rows(AssertSqlSafe(Arc::clone(&texts(records).insert)), values.all()?).await?;
+        }
+        sending.end("COMMIT", SqliteArguments::default()).await
     }
 
     /// Rows of which some cost something, which is added up with them.
@@ -90,7 +103,7 @@ impl SqliteStore {
         for records in records.chunks(MOST) {
             let mut values = Values::default();
             values.rows(records);
-            let text = AssertSqlSafe(Arc::clone(&texts(records).insert));
+            let text = AssertSqlSafe(Arc::clone(&texts(records).returning));
             for row in sqlx::query_with(text, values.all()?).fetch_all(&mut *tx).await.map_err(away)? {
                 written.insert(row.try_get(0).map_err(away)?);
             }

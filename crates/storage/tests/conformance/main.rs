@@ -10,6 +10,7 @@ mod counters;
 mod credentials;
 mod day;
 mod issuers;
+mod journal;
 mod keks;
 mod once;
 mod outbox;

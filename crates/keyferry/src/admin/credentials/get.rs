@@ -14,6 +14,7 @@ pub(in super::super) async fn get(
 ) -> Answer<Body<CredentialSummary>> {
     let tenant = context.tenant(&tenant).await?;
     let id = parse_id(&id, "credential")?;
+    context.state.recorder.flush().await;
     let found = context.state.store.credential(&tenant.id, &id).await?;
     found.map(Body).ok_or_else(|| Failure::not_found("credential"))
 }

@@ -12,5 +12,6 @@ pub(in super::super) async fn list(
 ) -> Answer<Body<Page<CredentialSummary>>> {
     let tenant = context.tenant(&tenant).await?;
     let page = page::read(&uri)?.page()?;
+    context.state.recorder.flush().await;
     Ok(Body(context.state.store.credentials(&tenant.id, &page).await?))
 }

@@ -33,6 +33,7 @@ pub(in super::super) async fn requests(
     let tenant = context.tenant(&tenant).await?;
     let query = page::read(&uri)?;
     let (from, to) = query.range()?;
+    context.state.recorder.flush().await;
     let page = context.state.store.usage_rows(&tenant.id, from, to, &query.page()?).await?;
     Ok(rows::answer(page, query.format, &COLUMNS))
 }

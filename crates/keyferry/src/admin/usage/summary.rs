@@ -24,6 +24,7 @@ pub(in super::super) async fn summary(
     if groups.iter().enumerate().any(|(i, one)| groups[..i].contains(one)) {
         return Err(Failure::invalid("'group_by' names something twice."));
     }
+    context.state.recorder.flush().await;
     let sums = context.state.store.usage(&tenant.id, from, to, &groups).await?;
     let total = context.state.store.usage(&tenant.id, from, to, &[]).await?;
     let data: Vec<Value> = sums

@@ -1,0 +1,234 @@
+//! Usage rows that are safe already and not in the store yet.
+//!
+//! A transaction costs a thread's wake and waiting for it; a line at the end of a file costs one system call, for several
+//! rows together even. What is written to a file outlives the process as a commit does (`synchronous = NORMAL`, see `sqlite`),
+//! so an answer need not wait for more than its line, and the store gets many rows at once, a moment later.
+//!
+//! There are two files beside the database, in turn: while the rows of one go into the store, new ones go into the other.
+//! A file whose rows are all in the store is emptied. Rows that a process left behind are stored when the next one opens the
+//! journal; one that was stored and not yet removed is dropped by the store, which knows its id.
+
+mod row;
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read},
+    mem,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use keyferry_core::{
+    port::store::{Store, StoreError},
+    record::UsageRecord,
+};
+
+use self::row::Row;
+
+/// What the name of the database gets in the names of the two files.
+const ENDINGS: [&str; 2] = ["-usage-1", "-usage-2"];
+/// Rows that are stored at once.
+const BATCH: usize = 256;
+
+/// Why a journal does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// One of its files.
+    #[error("the journal of usage rows, {0}")]
+    File(String, #[source] io::Error),
+    /// The store did not take the rows that were left in it.
+    #[error("usage rows of the last run cannot be stored")]
+    Store(#[from] StoreError),
+}
+
+/// The journal beside a database. Of several processes with one database, one has it.
+pub struct UsageJournal(Mutex<Pages>);
+
+struct Pages {
+    /// Where rows go, and where they went before.
+    current: Page,
+    other: Page,
+    /// What is to be written, of rows that were kept after all that was.
+    lines: Vec<u8>,
+    /// How many rows were kept, and how many of them were tried to be written.
+    kept: u64,
+    tried: u64,
+    /// How many were kept when it last failed. None of them counts as safe.
+    failed: u64,
+}
+
+/// One of the two files.
+struct Page {
+    path: PathBuf,
+    file: File,
+    /// Where the next row goes.
+    end: u64,
+    /// Where it was has nobody removed or replaced it.
+    in_place: bool,
+}
+
+/// A row that was kept. As long as this is held, the page is not turned.
+pub struct Kept<'j>(MutexGuard<'j, Pages>);
+
+/// Which row that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u64);
+
+impl Kept<'_> {
+    /// Which row this is.
+    pub fn mark(&self) -> Mark {
+        Mark(self.0.kept)
+    }
+}
+
+impl UsageJournal {
+    /// Opens the journal of a database, and stores what was left in it; `None` if another process has it.
+    pub async fn open(database: &Path, store: &dyn Store) -> Result<Option<Self>, JournalError> {
+        let [mut current, mut other] = [Page::open(database, ENDINGS[0])?, Page::open(database, ENDINGS[1])?];
+        match current.file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(current.failed(error)),
+        }
+        for page in [&mut current, &mut other] {
+            let rows = page.rows().map_err(|error| page.failed(error))?;
+            for some in rows.chunks(BATCH) {
+                store.record_usage(some).await?;
+            }
+            page.clear().map_err(|error| page.failed(error))?;
+            if !rows.is_empty() {
+                tracing::info!(event = "usage_rows_found", rows = rows.len());
+            }
+        }
+        Ok(Some(Self(Mutex::new(Pages { current, other, lines: Vec::new(), kept: 0, tried: 0, failed: 0 }))))
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a row. It is safe when it is written.
+    pub fn keep(&self, record: &UsageRecord) -> io::Result<Kept<'_>> {
+        let mut pages = self.pages();
+        let before = pages.lines.len();
+        let line = serde_json::to_writer(&mut pages.lines, &Row::from(record));
+        if let Err(error) = line {
+            pages.lines.truncate(before);
+            return Err(error.into());
+        }
+        pages.lines.push(b'\n');
+        pages.kept += 1;
+        Ok(Kept(pages))
+    }
+
+    /// Writes a row, and all others that were kept: they outlive the process from now on. Often another one has done so.
+    pub fn write(&self, row: Mark) -> io::Result<()> {
+        let mut pages = self.pages();
+        if row.0 > pages.tried {
+            pages.write()
+        } else if row.0 > pages.failed {
+            Ok(())
+        } else {
+            Err(io::Error::other("another one could not write it"))
+        }
+    }
+
+    /// Turns the page. What `there` answers is asked while no row can be kept.
+    pub fn turn<T>(&self, there: impl FnOnce() -> T) -> T {
+        let mut pages = self.pages();
+        if !pages.lines.is_empty() {
+            // Whoever waits for a row of these hears of a failure when it asks.
+            let _ = pages.write();
+        }
+        let Pages { current, other, .. } = &mut *pages;
+        if other.end == 0 {
+            mem::swap(current, other);
+        }
+        current.look();
+        there()
+    }
+
+    /// All rows that were kept before the page was turned are in the store.
+    pub fn stored(&self) -> io::Result<()> {
+        self.pages().other.clear()
+    }
+}
+
+impl Pages {
+    fn write(&mut self) -> io::Result<()> {
+        let written = self.current.append(&self.lines);
+        self.lines.clear();
+        self.tried = self.kept;
+        if written.is_err() {
+            self.failed = self.kept;
+        }
+        written
+    }
+}
+
+impl Page {
+    fn open(database: &Path, ending: &str) -> Result<Self, JournalError> {
+        let path = named(database, ending);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        match file {
+            Ok(file) => Ok(Self { path, file, end: 0, in_place: true }),
+            Err(error) => Err(JournalError::File(path.display().to_string(), error)),
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> JournalError {
+        JournalError::File(self.path.display().to_string(), error)
+    }
+
+    /// What a process left.
+    fn rows(&mut self) -> io::Result<Vec<UsageRecord>> {
+        let mut text = Vec::new();
+        self.file.read_to_end(&mut text)?;
+        self.end = text.len() as u64;
+        // One that was killed while it wrote left part of a row, of an answer that nobody has.
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(&[][..], |end| &text[..end]);
+        let lines = whole.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let read: Vec<_> = lines.map(Row::read).collect();
+        let unreadable = read.iter().filter(|row| row.is_none()).count();
+        if unreadable > 0 {
+            let aside = named(&self.path, ".unreadable");
+            std::fs::copy(&self.path, &aside)?;
+            tracing::error!(event = "usage_rows_unreadable", rows = unreadable, kept = %aside.display());
+        }
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    /// What had no room is overwritten by the next attempt.
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        if !self.in_place {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it was removed or replaced"));
+        }
+        self.file.write_all_at(lines, self.end)?;
+        self.end += lines.len() as u64;
+        Ok(())
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        if self.end > 0 {
+            self.file.set_len(0)?;
+            self.end = 0;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the file is still found at its place.
+    fn look(&mut self) {
+        let there = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let same = std::fs::metadata(&self.path).map(there).ok() == self.file.metadata().map(there).ok();
+        self.in_place = same;
+    }
+}
+
+/// A file beside another one.
+fn named(beside: &Path, ending: &str) -> PathBuf {
+    let mut path = beside.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
