@@ -104,11 +104,14 @@ impl Running {
         let store = Arc::clone(&self.app.health.store);
         // The recorder ends when nobody can hand in rows any more.
         drop(self.app);
-        if timeout(LAST_SECONDS, self.recording).await.is_err() {
+        if timeout(LAST_SECONDS, &mut self.recording).await.is_err() {
             tracing::error!(
                 event = "usage_lost",
                 "some usage rows could not be written before the end; those in a journal are stored at the next start"
             );
+            // The next gateway may be waiting for the journal.
+            self.recording.abort();
+            let _ = self.recording.await;
         }
         let _ = timeout(LAST_SECONDS, store.close()).await;
         drop(self.alone);

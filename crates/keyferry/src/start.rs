@@ -1,7 +1,12 @@
 //! Start-up, read from top to bottom: secrets, store, parts, listeners. Nothing is bound before
 //! everything that can be wrong has been checked.
 
-use std::{os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+use std::{
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use keyferry_core::{
     clock::Clock,
@@ -106,6 +111,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let providers = Arc::new(config.providers);
     let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
     let journal = journal(&config.storage, &*store).await?;
+    let lacks_journal = config.storage.file().filter(|_| journal.is_none()).map(Path::to_owned);
     let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone(), journal);
     let catalogue = Arc::new(config.catalogue);
     let gateway = Gateway::new(gateway::Parts {
@@ -149,9 +155,10 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(keyring.sweep()),
         tokio::spawn(holds.renew()),
         tokio::spawn(counting::tend(orders, Arc::clone(&store), counters, Arc::clone(&clock))),
-        tokio::spawn(destroy_overlapped(store, clock)),
+        tokio::spawn(destroy_overlapped(Arc::clone(&store), clock)),
         tokio::spawn(tend_memory()),
     ];
+    chores.extend(lacks_journal.map(|file| tokio::spawn(store_what_is_left(file, store))));
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
@@ -176,6 +183,19 @@ async fn journal(storage: &Backend, store: &dyn Store) -> Result<Option<UsageJou
         );
     }
     Ok(journal)
+}
+
+/// Stores what another gateway has left in the journal that it had: it may be the one that does not come back.
+async fn store_what_is_left(file: PathBuf, store: Arc<dyn Store>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        // Given back at once: whoever starts next has it.
+        if let Err(error) = UsageJournal::open(&file, &*store).await {
+            tracing::warn!(event = "usage_journal_not_read", %error);
+        }
+    }
 }
 
 async fn bind(listeners: &[config::Listener], entropy: &dyn Entropy) -> Result<Vec<http::Bound>, BindError> {

@@ -68,8 +68,9 @@ async fn copied(from: &Path, to: &Backend, as_json: bool) -> anyhow::Result<()> 
     // A gateway with counters in memory holds it as long as it serves.
     let _alone = crate::single::alone(from)?;
     let old = SqliteStore::open(from).await.context("the old store")?;
-    // Puts what a gateway that was killed has left into the store.
-    UsageJournal::open(from, &old).await.context("the old store")?;
+    // Puts what a gateway that was killed has left into the store. As long as it is open, nobody else keeps rows there.
+    let journal = UsageJournal::open(from, &old).await.context("the old store")?;
+    ensure!(journal.is_some(), "another gateway serves {}: stop it first", from.display());
     let new = PostgresStore::open(address).await.context("storage")?;
     let mut tables = serde_json::Map::new();
     let done = copy(&old, &new, |table, rows| {

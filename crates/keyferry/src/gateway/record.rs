@@ -11,7 +11,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -27,9 +27,9 @@ use keyferry_core::{
 };
 use keyferry_storage::{Kept, Mark, UsageJournal};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     task::yield_now,
-    time::{Sleep, sleep},
+    time::{sleep, timeout},
 };
 
 use super::holds::Holds;
@@ -64,26 +64,25 @@ struct Entrance {
 struct State {
     /// Places that are taken: by requests under way, and by rows in line.
     taken: AtomicUsize,
+    /// Rows that were handed in and are not in the store.
+    unstored: AtomicUsize,
     journal: Option<UsageJournal>,
     /// Somebody waits for a row.
     urgent: Notify,
-}
-
-/// Somebody's turn in the line.
-struct Entry {
-    /// None if only the turn is waited for.
-    row: Option<Row>,
-    /// Who waits for it.
-    done: Option<oneshot::Sender<()>>,
-    /// Given back when it is done.
-    _place: Permit,
+    /// Passes over the line that have begun, and how many have ended.
+    begun: AtomicU64,
+    ended: watch::Sender<u64>,
 }
 
 /// A row on its way.
-struct Row {
+struct Entry {
     record: UsageRecord,
     /// The request of it, if it is paid once.
     once: Option<Once>,
+    /// Who waits for it.
+    done: Option<oneshot::Sender<()>>,
+    /// Given back when it is stored.
+    place: Permit,
 }
 
 /// Room for one row.
@@ -93,9 +92,9 @@ pub(super) struct Permit(Arc<Entrance>);
 /// until it can be written.
 pub(super) struct Written {
     /// First it is written to the journal, if it is kept there.
-    kept: Option<InJournal>,
+    in_journal: Option<InJournal>,
     /// Then the store is waited for, if it has to be.
-    stored: Option<Stored>,
+    in_store: Option<InStore>,
 }
 
 struct InJournal {
@@ -105,10 +104,7 @@ struct InJournal {
     may_yield: bool,
 }
 
-struct Stored {
-    done: oneshot::Receiver<()>,
-    patience: Pin<Box<Sleep>>,
-}
+type InStore = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Recorder {
     /// Starts to write rows; the handle ends when every recorder and permit is gone and all is written.
@@ -118,40 +114,35 @@ impl Recorder {
         journal: Option<UsageJournal>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, line) = mpsc::unbounded_channel();
-        let state = Arc::new(State { taken: AtomicUsize::new(0), journal, urgent: Notify::new() });
+        let state = Arc::new(State {
+            taken: AtomicUsize::new(0),
+            unstored: AtomicUsize::new(0),
+            journal,
+            urgent: Notify::new(),
+            begun: AtomicU64::new(0),
+            ended: watch::Sender::new(0),
+        });
         let writer = Writer { store, holds, line, state: Arc::clone(&state) };
         (Self(Arc::new(Entrance { line: sender, state })), tokio::spawn(writer.run()))
     }
 
     /// Room for one row, or the store has been away for too long.
     pub(super) fn reserve(&self) -> Result<Permit, Problem> {
-        let full = || Problem::unavailable("Usage cannot be recorded at the moment.");
-        Permit::take(&self.0).ok_or_else(full)
+        let place = Permit(Arc::clone(&self.0));
+        let before = self.0.state.taken.fetch_add(1, Ordering::Relaxed);
+        // Without the one who takes them, rows would be lost.
+        if before >= ROOM || self.0.line.is_closed() {
+            return Err(Problem::unavailable("Usage cannot be recorded at the moment."));
+        }
+        Ok(place)
     }
 
     /// Waits until all rows of answers that have ended are in the store, but not for ever.
     pub async fn flush(&self) {
-        if self.0.state.journal.is_some()
-            && let Some(stored) = self.0.whole_line()
-        {
-            stored.await;
+        let state = &self.0.state;
+        if state.journal.is_some() && state.unstored.load(Ordering::Acquire) > 0 {
+            state.next_pass().await;
         }
-    }
-}
-
-impl Entrance {
-    /// Hands in; answers what to wait for, if that is to be waited for.
-    fn hand_in(&self, row: Option<Row>, waits: bool, place: Permit) -> Option<Stored> {
-        let (done, stored) = waits.then(oneshot::channel).unzip();
-        // The one who takes them is there as long as there is a place in line.
-        let _ = self.line.send(Entry { row, done, _place: place });
-        let stored = stored.map(|done| Stored { done, patience: Box::pin(sleep(PATIENCE)) });
-        stored.inspect(|_| self.state.urgent.notify_one())
-    }
-
-    /// Waits for all who are in line now, if there is room in it.
-    fn whole_line(self: &Arc<Self>) -> Option<Stored> {
-        self.hand_in(None, true, Permit::take(self)?)
     }
 }
 
@@ -165,6 +156,17 @@ impl State {
     fn write(&self, row: Mark) -> io::Result<()> {
         self.journal.as_ref().map_or(Ok(()), |journal| journal.write(row))
     }
+
+    /// Waits until all rows are in the store that are in line now. There must be a journal: without one, a pass may leave
+    /// some in line.
+    async fn next_pass(&self) {
+        let next = self.begun.load(Ordering::Acquire) + 1;
+        let mut ended = self.ended.subscribe();
+        self.urgent.notify_one();
+        // If all were taken by the pass that is under way, there may be no next one.
+        let over = |ended: &u64| *ended >= next || self.unstored.load(Ordering::Acquire) == 0;
+        let _ = timeout(PATIENCE, ended.wait_for(over)).await;
+    }
 }
 
 /// Says that a row is not in the journal, once a second at most.
@@ -176,22 +178,28 @@ fn tell(error: &io::Error) {
 }
 
 impl Permit {
-    fn take(entrance: &Arc<Entrance>) -> Option<Self> {
-        let place = Self(Arc::clone(entrance));
-        (entrance.state.taken.fetch_add(1, Ordering::Relaxed) < ROOM).then_some(place)
-    }
-
     /// Hands in the row; answers what to wait for.
     pub(super) fn write(self, record: UsageRecord, once: Option<Once>) -> Written {
         metrics::request_ended(&record);
         let entrance = Arc::clone(&self.0);
-        let taken = entrance.state.taken.load(Ordering::Relaxed);
+        let state = &entrance.state;
+        let taken = state.taken.load(Ordering::Relaxed);
         // Held until the row is in line: so whoever turns the journal's page finds all rows of it there.
-        let kept = entrance.state.keep(&record);
-        let waits = kept.is_none() || taken > LONG;
-        let stored = entrance.hand_in(Some(Row { record, once }), waits, self);
-        let mark = kept.map(|kept| kept.mark());
-        Written { kept: mark.map(|row| InJournal { entrance, row, may_yield: taken > 1 }), stored }
+        let kept = state.keep(&record);
+        let (done, stored) = (kept.is_none() || taken > LONG).then(oneshot::channel).unzip();
+        let waits = done.is_some();
+        state.unstored.fetch_add(1, Ordering::Release);
+        let _ = entrance.line.send(Entry { record, once, done, place: self });
+        let row = kept.map(|kept| kept.mark());
+        if waits {
+            state.urgent.notify_one();
+        }
+        let in_store = stored.map(|stored| -> InStore {
+            Box::pin(async move {
+                let _ = timeout(PATIENCE, stored).await;
+            })
+        });
+        Written { in_journal: row.map(|row| InJournal { entrance, row, may_yield: taken > 1 }), in_store }
     }
 }
 
@@ -199,28 +207,20 @@ impl Future for Written {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(InJournal { entrance, row, may_yield }) = &mut self.kept {
+        if let Some(InJournal { entrance, row, may_yield }) = &mut self.in_journal {
             // So rows of those that are ready to end are written in one call, and then their answers leave together.
-            if mem::take(may_yield) {
-                return pin!(yield_now()).poll(cx);
+            if mem::take(may_yield) && pin!(yield_now()).poll(cx).is_pending() {
+                return Poll::Pending;
             }
             let failed = entrance.state.write(*row).inspect_err(tell).is_err();
-            let whole_line = if failed { entrance.whole_line() } else { None };
-            self.kept = None;
-            self.stored = self.stored.take().or(whole_line);
+            let pass = failed.then(|| -> InStore {
+                let state = Arc::clone(&entrance.state);
+                Box::pin(async move { state.next_pass().await })
+            });
+            self.in_journal = None;
+            self.in_store = self.in_store.take().or(pass);
         }
-        self.stored.as_mut().map_or(Poll::Ready(()), |stored| Pin::new(stored).poll(cx))
-    }
-}
-
-impl Future for Stored {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match Pin::new(&mut self.done).poll(cx) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => self.patience.as_mut().poll(cx),
-        }
+        self.in_store.as_mut().map_or(Poll::Ready(()), |stored| stored.as_mut().poll(cx))
     }
 }
 
@@ -244,25 +244,27 @@ impl Writer {
         while self.line.recv_many(&mut batch, BATCH).await > 0 {
             self.gather(&mut batch).await;
             let state = Arc::clone(&self.state);
-            let behind = state.journal.as_ref().map_or(0, |journal| journal.turn(|| self.line.len()));
-            let mut left = batch.len() + behind;
+            let pass = state.begun.fetch_add(1, Ordering::AcqRel) + 1;
+            // Of the page that is turned, and no others: what is kept from now on is in the other file.
+            let mut left = state.journal.as_ref().map_or(0, |journal| journal.turn(|| self.line.len()));
             loop {
-                left = left.saturating_sub(batch.len());
                 self.store(&mut batch).await;
                 if left == 0 {
                     break;
                 }
-                self.take(&mut batch);
+                self.take(&mut batch, left.min(BATCH));
+                left = left.saturating_sub(batch.len());
             }
-            if let Some(Err(error)) = state.journal.as_ref().map(UsageJournal::stored) {
+            if let Some(Err(error)) = state.journal.as_ref().map(UsageJournal::empty) {
                 tracing::error!(event = "usage_journal_not_emptied", %error);
             }
+            state.ended.send_replace(pass);
         }
     }
 
-    /// Takes what is in line, as much as is stored at once.
-    fn take(&mut self, batch: &mut Vec<Entry>) {
-        while batch.len() < BATCH
+    /// Takes what is in line, up to so many in all.
+    fn take(&mut self, batch: &mut Vec<Entry>, most: usize) {
+        while batch.len() < most
             && let Ok(entry) = self.line.try_recv()
         {
             batch.push(entry);
@@ -287,7 +289,7 @@ impl Writer {
             }
             yield_now().await;
             let before = batch.len();
-            self.take(batch);
+            self.take(batch, BATCH);
             if batch.len() == before {
                 return;
             }
@@ -296,22 +298,21 @@ impl Writer {
 
     /// Stores rows, as often as it takes, and tells who waits for them.
     async fn store(&self, batch: &mut Vec<Entry>) {
-        let (mut records, mut once, mut done) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in batch.iter_mut() {
-            done.extend(entry.done.take());
-            if let Some(row) = entry.row.take() {
-                records.push(row.record);
-                once.push(row.once);
-            }
+        let (mut records, mut once, mut done, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for entry in batch.drain(..) {
+            records.push(entry.record);
+            once.push(entry.once);
+            done.extend(entry.done);
+            places.push(entry.place);
         }
         let sums = self.record(&records).await;
+        self.state.unstored.fetch_sub(records.len(), Ordering::AcqRel);
         metrics::usage_waiting(self.line.len());
         for done in done {
             // Nobody waits when the client went away.
             let _ = done.send(());
         }
         self.holds.settled(&settled(&records, &once, &sums)).await;
-        batch.clear();
     }
 
     async fn record(&self, records: &[UsageRecord]) -> Vec<TenantSums> {
@@ -325,6 +326,8 @@ impl Writer {
                     metrics::usage_waiting(waiting);
                     sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
+                    // Meanwhile no page is turned.
+                    self.state.journal.as_ref().inspect(|journal| journal.look());
                 }
             }
         }

@@ -229,6 +229,44 @@ async fn while_the_store_cannot_write_answers_do_not_wait_for_it_and_their_rows_
 }
 
 #[tokio::test]
+async fn nothing_is_left_in_the_journal_after_a_stop() {
+    let provider = Provider::right().await;
+    let mut gateway = Gateway::before(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    for _ in 0..3 {
+        gateway.chat(&tenant.caller_token).await.expect(200);
+    }
+    gateway.sigterm_and_wait().await;
+    for file in ["keyferry.db-usage-1", "keyferry.db-usage-2"] {
+        let path = gateway.database().with_file_name(file);
+        assert_eq!(std::fs::metadata(path).expect("a file").len(), 0, "{file}");
+    }
+    gateway.restart().await;
+    gateway.usage_row(&tenant.id, 3).await;
+}
+
+#[tokio::test]
+async fn what_a_gateway_that_had_the_journal_left_is_stored_by_another_that_serves() {
+    let provider = Provider::right().await;
+    let mut gateway = Gateway::before(&provider).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let paths = ["-usage-1", "-usage-2"].map(|end| gateway.database().with_extension(format!("db{end}")));
+    let mut database = Database::open(&gateway.database()).await;
+    database.run("BEGIN IMMEDIATE", &[]).await;
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    gateway.kill();
+    database.run("ROLLBACK", &[]).await;
+    // Somebody else has it while this one starts.
+    let files = paths.map(|path| std::fs::File::open(path).expect("a file"));
+    files[0].lock().expect("free");
+    gateway.restart().await;
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    gateway.usage_row(&tenant.id, 1).await;
+    drop(files);
+    gateway.usage_row(&tenant.id, 2).await;
+}
+
+#[tokio::test]
 async fn while_the_store_cannot_write_cached_keys_serve_and_rows_come_later() {
     let provider = Provider::right().await;
     let gateway = Gateway::before(&provider).await;

@@ -17,6 +17,7 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use keyferry_core::{
@@ -24,12 +25,19 @@ use keyferry_core::{
     record::UsageRecord,
 };
 
+use tokio::time::sleep;
+
 use self::row::Row;
 
 /// What the name of the database gets in the names of the two files.
 const ENDINGS: [&str; 2] = ["-usage-1", "-usage-2"];
 /// Rows that are stored at once.
 const BATCH: usize = 256;
+/// How often the store is asked to take what was left, and how long it is waited in between.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+/// A file that is longer is not written to: something keeps it from being emptied.
+const LONGEST: u64 = 64 << 20;
 
 /// Why a journal does not open.
 #[derive(Debug, thiserror::Error)]
@@ -85,22 +93,30 @@ impl Kept<'_> {
 impl UsageJournal {
     /// Opens the journal of a database, and stores what was left in it; `None` if another process has it.
     pub async fn open(database: &Path, store: &dyn Store) -> Result<Option<Self>, JournalError> {
-        let [mut current, mut other] = [Page::open(database, ENDINGS[0])?, Page::open(database, ENDINGS[1])?];
-        match current.file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(current.failed(error)),
-        }
-        for page in [&mut current, &mut other] {
-            let rows = page.rows().map_err(|error| page.failed(error))?;
-            for some in rows.chunks(BATCH) {
-                store.record_usage(some).await?;
+        let mut pages = [Page::open(database, ENDINGS[0])?, Page::open(database, ENDINGS[1])?];
+        for page in &pages {
+            match page.file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(page.failed(error)),
             }
+        }
+        let mut rows = Vec::new();
+        for page in &mut pages {
+            rows.extend(page.rows().map_err(|error| page.failed(error))?);
+        }
+        // Their ids are in the order of time, and either page may be the older one.
+        rows.sort_by(|one, other| one.request_id.cmp(&other.request_id));
+        for some in rows.chunks(BATCH) {
+            patiently(store, some).await?;
+        }
+        for page in &mut pages {
             page.clear().map_err(|error| page.failed(error))?;
-            if !rows.is_empty() {
-                tracing::info!(event = "usage_rows_found", rows = rows.len());
-            }
         }
+        if !rows.is_empty() {
+            tracing::info!(event = "usage_rows_found", rows = rows.len());
+        }
+        let [current, other] = pages;
         Ok(Some(Self(Mutex::new(Pages { current, other, lines: Vec::new(), kept: 0, tried: 0, failed: 0 }))))
     }
 
@@ -134,8 +150,8 @@ impl UsageJournal {
         }
     }
 
-    /// Turns the page. What `there` answers is asked while no row can be kept.
-    pub fn turn<T>(&self, there: impl FnOnce() -> T) -> T {
+    /// Turns the page; answers what `in_line` does, which is asked while no row can be kept.
+    pub fn turn<T>(&self, in_line: impl FnOnce() -> T) -> T {
         let mut pages = self.pages();
         if !pages.lines.is_empty() {
             // Whoever waits for a row of these hears of a failure when it asks.
@@ -146,13 +162,29 @@ impl UsageJournal {
             mem::swap(current, other);
         }
         current.look();
-        there()
+        in_line()
     }
 
-    /// All rows that were kept before the page was turned are in the store.
-    pub fn stored(&self) -> io::Result<()> {
+    /// Empties the page that was turned: all its rows are in the store.
+    pub fn empty(&self) -> io::Result<()> {
         self.pages().other.clear()
     }
+
+    /// Looks whether the file is still there that is written to. Turning the page does so as well.
+    pub fn look(&self) {
+        self.pages().current.look();
+    }
+}
+
+/// Stores rows. Whoever starts beside a busy database is not turned away at once.
+async fn patiently(store: &dyn Store, rows: &[UsageRecord]) -> Result<(), StoreError> {
+    for _ in 1..ATTEMPTS {
+        match store.record_usage(rows).await {
+            Ok(_) => return Ok(()),
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+    store.record_usage(rows).await.map(drop)
 }
 
 impl Pages {
@@ -193,19 +225,26 @@ impl Page {
         let read: Vec<_> = lines.map(Row::read).collect();
         let unreadable = read.iter().filter(|row| row.is_none()).count();
         if unreadable > 0 {
-            let aside = named(&self.path, ".unreadable");
+            let mut names = (1..).map(|number| named(&self.path, &format!(".unreadable-{number}")));
+            let aside = names.find(|name| !name.exists()).unwrap_or_default();
             std::fs::copy(&self.path, &aside)?;
             tracing::error!(event = "usage_rows_unreadable", rows = unreadable, kept = %aside.display());
         }
         Ok(read.into_iter().flatten().collect())
     }
 
-    /// What had no room is overwritten by the next attempt.
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if !self.in_place {
             return Err(io::Error::new(io::ErrorKind::NotFound, "it was removed or replaced"));
         }
-        self.file.write_all_at(lines, self.end)?;
+        if self.end > LONGEST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it was not emptied"));
+        }
+        if let Err(error) = self.file.write_all_at(lines, self.end) {
+            // Part of it may be there.
+            let _ = self.file.set_len(self.end);
+            return Err(error);
+        }
         self.end += lines.len() as u64;
         Ok(())
     }

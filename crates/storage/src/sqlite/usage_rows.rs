@@ -23,7 +23,7 @@ const MOST: usize = 64;
 /// Values of a row.
 const COLUMNS: usize = 20;
 
-const LAST_USED: &str = "UPDATE credentials SET last_used_at = used.value FROM json_each(?) AS used
+const LAST_USED: &str = "UPDATE credentials SET last_used_at = max(coalesce(last_used_at, 0), used.value) FROM json_each(?) AS used
      WHERE credentials.id = used.key";
 
 /// How a transaction of more rows than one statement takes begins.

@@ -114,7 +114,7 @@ async fn only_rows_from_before_the_page_was_turned_are_removed() {
         keep(&journal, &row(&format!("req_before{turn}")));
         journal.turn(|| ());
         keep(&journal, &row(&format!("req_after{turn}")));
-        journal.stored().expect("emptied");
+        journal.empty().expect("emptied");
     }
     drop(journal);
     place.open().await;
@@ -146,7 +146,7 @@ async fn a_row_of_which_only_a_part_was_written_is_passed_over() {
     OpenOptions::new().write(true).open(file).expect("opens").set_len(length(file) - 10).expect("cut");
     place.open().await;
     assert_eq!(place.ids().await, ["req_1"]);
-    assert!(!file.with_extension("db-usage-1.unreadable").exists(), "that is nothing unusual");
+    assert!(!file.with_extension("db-usage-1.unreadable-1").exists(), "that is nothing unusual");
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn what_cannot_be_read_is_kept_aside_and_the_rest_is_stored() {
     let before = fs::read(file).expect("read");
     place.open().await;
     assert_eq!(place.ids().await, ["req_1"]);
-    assert_eq!(fs::read(file.with_extension("db-usage-1.unreadable")).expect("kept"), before);
+    assert_eq!(fs::read(file.with_extension("db-usage-1.unreadable-1")).expect("kept"), before);
     assert_eq!(length(file), 0);
 }
 
