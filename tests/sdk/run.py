@@ -218,7 +218,8 @@ def gateway_binary() -> Path:
     """The program that KEYFERRY_BIN names, or else the one that was built last."""
     if named := os.environ.get("KEYFERRY_BIN"):
         return Path(named).resolve()
-    built = [path for kind in ("release", "debug") if (path := ROOT / "target" / kind / "keyferry").is_file()]
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    built = [path for kind in ("release", "debug") if (path := target / kind / "keyferry").is_file()]
     if built:
         return max(built, key=lambda path: path.stat().st_mtime)
     raise SystemExit("no keyferry binary: build it (cargo build), or name one in KEYFERRY_BIN")
