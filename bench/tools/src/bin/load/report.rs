@@ -2,25 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use bench_tools::account::{self, Machine};
 use serde_json::{Map, Value, json};
 
 /// Who used how much until a moment.
 pub struct Books {
     at: Instant,
-    used: Vec<(String, Duration)>,
+    /// Of each process; none of one that is gone: PostgreSQL has some that come and go.
+    used: Vec<(String, Vec<Option<Duration>>)>,
     own: Duration,
     machine: Machine,
 }
 
 impl Books {
     pub fn now(accounts: &[(String, Vec<i32>)]) -> anyhow::Result<Self> {
-        let used = accounts.iter().map(|(name, pids)| {
-            let sum = pids.iter().map(|pid| account::process(*pid)).sum::<Result<Duration, _>>();
-            Ok((name.clone(), sum.with_context(|| format!("account {name}"))?))
-        });
-        let used = used.collect::<anyhow::Result<_>>()?;
+        let of = |pids: &[i32]| pids.iter().map(|pid| account::process(*pid).ok()).collect();
+        let used = accounts.iter().map(|(name, pids)| (name.clone(), of(pids))).collect();
         Ok(Self { at: Instant::now(), used, own: account::own()?, machine: Machine::now()? })
     }
 }
@@ -51,7 +48,8 @@ impl Seen {
         let mut cpu = Map::new();
         let mut known = after.own.saturating_sub(before.own).as_secs_f64();
         for ((name, now), (_, then)) in after.used.iter().zip(&before.used) {
-            let used = now.saturating_sub(*then).as_secs_f64();
+            let both = now.iter().zip(then).filter_map(|(now, then)| Some(now.as_ref()?.saturating_sub(*then.as_ref()?)));
+            let used = both.sum::<Duration>().as_secs_f64();
             known += used;
             cpu.insert(name.clone(), json!(used));
         }

@@ -1,0 +1,149 @@
+//! The one who takes rows out of the line and stores them.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use keyferry_core::{
+    budget::Once,
+    port::{
+        counter::Settled,
+        store::{Store, TenantSums},
+    },
+    record::{Accounting, UsageRecord},
+};
+use keyferry_storage::UsageJournal;
+use tokio::{sync::mpsc, task::yield_now, time::sleep};
+
+use super::{super::holds::Holds, Entry, State};
+use crate::telemetry::metrics;
+
+/// Rows that are stored at once.
+const BATCH: usize = 256;
+/// How often others are let run before a transaction, at most.
+const ROUNDS: usize = 4;
+/// How long rows that nobody waits for are gathered.
+const DELAY: Duration = Duration::from_millis(100);
+
+/// The one who takes rows out of the line.
+pub(super) struct Writer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) holds: Holds,
+    pub(super) line: mpsc::UnboundedReceiver<Entry>,
+    pub(super) state: Arc<State>,
+}
+
+impl Writer {
+    /// Until nobody can hand in rows any more, and all are stored.
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while self.line.recv_many(&mut batch, BATCH).await > 0 {
+            self.gather(&mut batch).await;
+            let state = Arc::clone(&self.state);
+            let pass = state.begun.fetch_add(1, Ordering::AcqRel) + 1;
+            // Of the page that is turned, and no others: what is kept from now on is in the other file.
+            let mut left = state.journal.as_ref().map_or(0, |journal| journal.turn(|| self.line.len()));
+            loop {
+                self.store(&mut batch).await;
+                if left == 0 {
+                    break;
+                }
+                self.take(&mut batch, left.min(BATCH));
+                left = left.saturating_sub(batch.len());
+            }
+            if let Some(Err(error)) = state.journal.as_ref().map(UsageJournal::empty) {
+                tracing::error!(event = "usage_journal_not_emptied", %error);
+            }
+            state.ended.send_replace(pass);
+        }
+    }
+
+    /// Takes what is in line, up to so many in all.
+    fn take(&mut self, batch: &mut Vec<Entry>, most: usize) {
+        while batch.len() < most
+            && let Ok(entry) = self.line.try_recv()
+        {
+            batch.push(entry);
+        }
+    }
+
+    /// Takes the rows of those as well that are about to end, for a transaction costs more than a row.
+    ///
+    /// If nobody waits, some time is waited for them. Else no time is, but whatever is ready to run runs once, and again as
+    /// long as that brings rows; and whoever is alone waits for nobody.
+    async fn gather(&mut self, batch: &mut Vec<Entry>) {
+        if batch.iter().all(|entry| entry.done.is_none()) {
+            tokio::select! {
+                () = sleep(DELAY) => {}
+                () = self.state.urgent.notified() => {}
+            }
+        }
+        for _ in 0..ROUNDS {
+            let alone = self.state.taken.load(Ordering::Relaxed) == batch.len();
+            if alone || batch.len() >= BATCH {
+                return;
+            }
+            yield_now().await;
+            let before = batch.len();
+            self.take(batch, BATCH);
+            if batch.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Stores rows, as often as it takes, and tells who waits for them.
+    async fn store(&self, batch: &mut Vec<Entry>) {
+        let (mut records, mut once, mut done, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for entry in batch.drain(..) {
+            records.push(entry.record);
+            once.push(entry.once);
+            done.extend(entry.done);
+            places.push(entry.place);
+        }
+        let sums = self.record(&records).await;
+        self.state.unstored.fetch_sub(records.len(), Ordering::AcqRel);
+        metrics::usage_waiting(self.line.len());
+        for done in done {
+            // Nobody waits when the client went away.
+            let _ = done.send(());
+        }
+        self.holds.settled(&settled(&records, &once, &sums)).await;
+    }
+
+    async fn record(&self, records: &[UsageRecord]) -> Vec<TenantSums> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.store.record_usage(records).await {
+                Ok(sums) => return sums,
+                Err(error) => {
+                    let waiting = records.len() + self.line.len();
+                    tracing::error!(event = "usage_not_written", %error, rows = waiting);
+                    metrics::usage_waiting(waiting);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                    // Meanwhile no page is turned.
+                    self.state.journal.as_ref().inspect(|journal| journal.look());
+                }
+            }
+        }
+    }
+}
+
+/// What is to be told of rows that the platform pays.
+fn settled<'a>(
+    records: &'a [UsageRecord],
+    once: &'a [Option<Once>],
+    sums: &'a [TenantSums],
+) -> Vec<Settled<'a>> {
+    let rows = records.iter().zip(once);
+    let paid = rows.filter(|(record, _)| record.accounting == Accounting::PlatformBudget);
+    let settle = |(record, once): (&'a UsageRecord, &'a Option<Once>)| {
+        let of_tenant = sums.iter().find(|sums| sums.tenant == record.tenant);
+        let spent = of_tenant.map_or(&[][..], |sums| &sums.spent);
+        let once = once.as_ref().map(|once| (once, record.cost_micro_usd > 0));
+        Settled { tenant: &record.tenant, id: &record.request_id, spent, once }
+    };
+    paid.map(settle).collect()
+}
