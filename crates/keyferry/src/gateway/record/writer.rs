@@ -23,8 +23,9 @@ use crate::telemetry::metrics;
 const BATCH: usize = 256;
 /// How often others are let run before a transaction, at most.
 const ROUNDS: usize = 4;
-/// How long rows that nobody waits for are gathered.
-const DELAY: Duration = Duration::from_millis(100);
+/// How long rows that nobody waits for are gathered. Longer, and what is stored at once keeps a processor so long that others
+/// wait for it.
+const DELAY: Duration = Duration::from_millis(20);
 
 /// The one who takes rows out of the line.
 pub(super) struct Writer {
