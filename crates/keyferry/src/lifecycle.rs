@@ -109,7 +109,7 @@ impl Running {
                 event = "usage_lost",
                 "some usage rows could not be written before the end; those in a journal are stored at the next start"
             );
-            // The next gateway may be waiting for the journal.
+            // Whoever is next can open the journal.
             self.recording.abort();
             let _ = self.recording.await;
         }

@@ -1,12 +1,7 @@
 //! Start-up, read from top to bottom: secrets, store, parts, listeners. Nothing is bound before
 //! everything that can be wrong has been checked.
 
-use std::{
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
 
 use keyferry_core::{
     clock::Clock,
@@ -110,9 +105,8 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let upstream = UpstreamClient::new(config.upstream)?;
     let providers = Arc::new(config.providers);
     let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
-    let journal = journal(&config.storage, &*store).await?;
-    let lacks_journal = config.storage.file().filter(|_| journal.is_none()).map(Path::to_owned);
-    let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone(), journal);
+    let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
+    let lacks_journal = journal(&config.storage, &*store, &recorder).await?;
     let catalogue = Arc::new(config.catalogue);
     let gateway = Gateway::new(gateway::Parts {
         clock: Arc::clone(&clock),
@@ -140,7 +134,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         vault,
         unsealing: unsealing.clone(),
         key_test: KeyTest::new(Arc::clone(&gateway)),
-        recorder,
+        recorder: recorder.clone(),
         operators,
     });
     let (health, door) = (Health::new(&store, &keyring, &counters), Door::default());
@@ -158,7 +152,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(destroy_overlapped(Arc::clone(&store), clock)),
         tokio::spawn(tend_memory()),
     ];
-    chores.extend(lacks_journal.map(|file| tokio::spawn(store_what_is_left(file, store))));
+    chores.extend(lacks_journal.map(|file| tokio::spawn(open_journal_later(file, store, recorder))));
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
@@ -172,28 +166,38 @@ fn alone(config: &Config) -> Result<Option<Alone>, NotAlone> {
     }
 }
 
-/// Where usage rows are safe before they are in the store: beside a database that is a file.
-async fn journal(storage: &Backend, store: &dyn Store) -> Result<Option<UsageJournal>, JournalError> {
+/// Opens the journal of usage rows, where the store is a file; answers the file if it could not be opened.
+async fn journal(
+    storage: &Backend,
+    store: &dyn Store,
+    recorder: &Recorder,
+) -> Result<Option<PathBuf>, JournalError> {
     let Some(file) = storage.file() else { return Ok(None) };
-    let journal = UsageJournal::open(file, store).await?;
-    if journal.is_none() {
-        tracing::info!(
+    match UsageJournal::open(file, store).await {
+        Ok(Some(journal)) => {
+            recorder.keep_in(journal);
+            return Ok(None);
+        }
+        Ok(None) => tracing::info!(
             event = "usage_journal_taken",
             "another gateway with this database has the journal: answers wait for the database"
-        );
+        ),
+        Err(JournalError::Store(error)) => tracing::warn!(event = "usage_journal_not_read", %error),
+        Err(error) => return Err(error),
     }
-    Ok(journal)
+    Ok(Some(file.to_owned()))
 }
 
-/// Stores what another gateway has left in the journal that it had: it may be the one that does not come back.
-async fn store_what_is_left(file: PathBuf, store: Arc<dyn Store>) {
+/// Opens the journal as soon as it can be, and stores what is left in it: the gateway that had it may not come back.
+async fn open_journal_later(file: PathBuf, store: Arc<dyn Store>, recorder: Recorder) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        // Given back at once: whoever starts next has it.
-        if let Err(error) = UsageJournal::open(&file, &*store).await {
-            tracing::warn!(event = "usage_journal_not_read", %error);
+        match UsageJournal::open(&file, &*store).await {
+            Ok(Some(journal)) => return recorder.keep_in(journal),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(event = "usage_journal_not_read", %error),
         }
     }
 }

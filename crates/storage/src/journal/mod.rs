@@ -74,6 +74,8 @@ struct Page {
     end: u64,
     /// Where it was has nobody removed or replaced it.
     in_place: bool,
+    /// Lines in it, when it was read, that are no rows.
+    unreadable: usize,
 }
 
 /// A row that was kept. As long as this is held, the page is not turned.
@@ -101,17 +103,18 @@ impl UsageJournal {
                 Err(TryLockError::Error(error)) => return Err(page.failed(error)),
             }
         }
-        let mut rows = Vec::new();
+        let mut left = Vec::new();
         for page in &mut pages {
-            rows.extend(page.rows().map_err(|error| page.failed(error))?);
+            left.push(page.rows().map_err(|error| page.failed(error))?);
         }
-        // Their ids are in the order of time, and either page may be the older one.
-        rows.sort_by(|one, other| one.request_id.cmp(&other.request_id));
+        // Either page may be the older one.
+        left.sort_by_key(|rows| rows.first().map(|row| row.at));
+        let rows = left.concat();
         for some in rows.chunks(BATCH) {
             patiently(store, some).await?;
         }
         for page in &mut pages {
-            page.clear().map_err(|error| page.failed(error))?;
+            page.set_aside().and_then(|()| page.clear()).map_err(|error| page.failed(error))?;
         }
         if !rows.is_empty() {
             tracing::info!(event = "usage_rows_found", rows = rows.len());
@@ -153,10 +156,7 @@ impl UsageJournal {
     /// Turns the page; answers what `in_line` does, which is asked while no row can be kept.
     pub fn turn<T>(&self, in_line: impl FnOnce() -> T) -> T {
         let mut pages = self.pages();
-        if !pages.lines.is_empty() {
-            // Whoever waits for a row of these hears of a failure when it asks.
-            let _ = pages.write();
-        }
+        pages.write_rest();
         let Pages { current, other, .. } = &mut *pages;
         if other.end == 0 {
             mem::swap(current, other);
@@ -170,9 +170,11 @@ impl UsageJournal {
         self.pages().other.clear()
     }
 
-    /// Looks whether the file is still there that is written to. Turning the page does so as well.
-    pub fn look(&self) {
-        self.pages().current.look();
+    /// Writes what was kept, and looks whether the file is still there. Turning the page does so as well.
+    pub fn look_after(&self) {
+        let mut pages = self.pages();
+        pages.write_rest();
+        pages.current.look();
     }
 }
 
@@ -199,13 +201,28 @@ impl Pages {
     }
 }
 
+impl Pages {
+    /// Writes rows that nobody waits for. Whoever does hears of a failure when it asks.
+    fn write_rest(&mut self) {
+        if !self.lines.is_empty() {
+            let _ = self.write();
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.write_rest();
+    }
+}
+
 impl Page {
     fn open(database: &Path, ending: &str) -> Result<Self, JournalError> {
         let path = named(database, ending);
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         match file {
-            Ok(file) => Ok(Self { path, file, end: 0, in_place: true }),
+            Ok(file) => Ok(Self { path, file, end: 0, in_place: true, unreadable: 0 }),
             Err(error) => Err(JournalError::File(path.display().to_string(), error)),
         }
     }
@@ -223,14 +240,19 @@ impl Page {
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(&[][..], |end| &text[..end]);
         let lines = whole.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let read: Vec<_> = lines.map(Row::read).collect();
-        let unreadable = read.iter().filter(|row| row.is_none()).count();
-        if unreadable > 0 {
+        self.unreadable = read.iter().filter(|row| row.is_none()).count();
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    /// Keeps a copy of what cannot be read.
+    fn set_aside(&self) -> io::Result<()> {
+        if self.unreadable > 0 {
             let mut names = (1..).map(|number| named(&self.path, &format!(".unreadable-{number}")));
             let aside = names.find(|name| !name.exists()).unwrap_or_default();
             std::fs::copy(&self.path, &aside)?;
-            tracing::error!(event = "usage_rows_unreadable", rows = unreadable, kept = %aside.display());
+            tracing::error!(event = "usage_rows_unreadable", rows = self.unreadable, kept = %aside.display());
         }
-        Ok(read.into_iter().flatten().collect())
+        Ok(())
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {

@@ -122,6 +122,21 @@ async fn only_rows_from_before_the_page_was_turned_are_removed() {
 }
 
 #[tokio::test]
+async fn the_older_page_is_stored_first() {
+    let place = Place::new().await;
+    let journal = place.open().await;
+    journal.turn(|| ());
+    keep(&journal, &record("req_older", "openai", 0, Outcome::Ok));
+    journal.turn(|| ());
+    keep(&journal, &record("req_newer", "openai", 1, Outcome::Ok));
+    drop(journal);
+    assert!(place.files().iter().all(|file| length(file) > 0), "one is in each");
+    place.open().await;
+    let newest = &place.rows().await[0];
+    assert_eq!(newest.request_id, "req_newer");
+}
+
+#[tokio::test]
 async fn a_page_that_was_not_emptied_is_not_written_to() {
     let place = Place::new().await;
     let journal = place.open().await;

@@ -12,7 +12,7 @@ use std::{
     io, mem,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -60,7 +60,8 @@ struct State {
     taken: AtomicUsize,
     /// Rows that were handed in and are not in the store.
     unstored: AtomicUsize,
-    journal: Option<UsageJournal>,
+    /// Empty as long as there is none.
+    journal: OnceLock<UsageJournal>,
     /// Somebody waits for a row.
     urgent: Notify,
     /// Passes over the line that have begun, and how many have ended.
@@ -102,22 +103,23 @@ type InStore = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Recorder {
     /// Starts to write rows; the handle ends when every recorder and permit is gone and all is written.
-    pub fn start(
-        store: Arc<dyn Store>,
-        holds: Holds,
-        journal: Option<UsageJournal>,
-    ) -> (Self, tokio::task::JoinHandle<()>) {
+    pub fn start(store: Arc<dyn Store>, holds: Holds) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, line) = mpsc::unbounded_channel();
         let state = Arc::new(State {
             taken: AtomicUsize::new(0),
             unstored: AtomicUsize::new(0),
-            journal,
+            journal: OnceLock::new(),
             urgent: Notify::new(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::new(0),
         });
         let writer = Writer { store, holds, line, state: Arc::clone(&state) };
         (Self(Arc::new(Entrance { line: sender, state })), tokio::spawn(writer.run()))
+    }
+
+    /// From now on rows go into this journal first, if there was none.
+    pub fn keep_in(&self, journal: UsageJournal) {
+        let _ = self.0.state.journal.set(journal);
     }
 
     /// Room for one row, or the store has been away for too long.
@@ -134,7 +136,7 @@ impl Recorder {
     /// Waits until all rows of answers that have ended are in the store, but not for ever.
     pub async fn flush(&self) {
         let state = &self.0.state;
-        if state.journal.is_some() && state.unstored.load(Ordering::Acquire) > 0 {
+        if state.journal.get().is_some() && state.unstored.load(Ordering::Acquire) > 0 {
             state.next_pass().await;
         }
     }
@@ -143,12 +145,12 @@ impl Recorder {
 impl State {
     /// Keeps a row that the platform does not pay in the journal, where there is one.
     fn keep(&self, record: &UsageRecord) -> Option<Kept<'_>> {
-        let journal = self.journal.as_ref().filter(|_| record.accounting != Accounting::PlatformBudget)?;
+        let journal = self.journal.get().filter(|_| record.accounting != Accounting::PlatformBudget)?;
         journal.keep(record).inspect_err(tell).ok()
     }
 
     fn write(&self, row: Mark) -> io::Result<()> {
-        self.journal.as_ref().map_or(Ok(()), |journal| journal.write(row))
+        self.journal.get().map_or(Ok(()), |journal| journal.write(row))
     }
 
     /// Waits until all rows are in the store that are in line now. There must be a journal: without one, a pass may leave
@@ -182,7 +184,8 @@ impl Permit {
         let kept = state.keep(&record);
         let (done, stored) = (kept.is_none() || taken > LONG).then(oneshot::channel).unzip();
         let waits = done.is_some();
-        state.unstored.fetch_add(1, Ordering::Release);
+        let in_line = state.unstored.fetch_add(1, Ordering::Release);
+        let others = taken.saturating_sub(in_line) > 1;
         let _ = entrance.line.send(Entry { record, once, done, place: self });
         let row = kept.map(|kept| kept.mark());
         if waits {
@@ -193,7 +196,7 @@ impl Permit {
                 let _ = timeout(PATIENCE, stored).await;
             })
         });
-        Written { in_journal: row.map(|row| InJournal { entrance, row, may_yield: taken > 1 }), in_store }
+        Written { in_journal: row.map(|row| InJournal { entrance, row, may_yield: others }), in_store }
     }
 }
 

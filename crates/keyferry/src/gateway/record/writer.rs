@@ -17,7 +17,7 @@ use keyferry_storage::UsageJournal;
 use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use super::{super::holds::Holds, Entry, State};
-use crate::telemetry::metrics;
+use crate::telemetry::{Seldom, metrics};
 
 /// Rows that are stored at once.
 const BATCH: usize = 256;
@@ -43,8 +43,8 @@ impl Writer {
             self.gather(&mut batch).await;
             let state = Arc::clone(&self.state);
             let pass = state.begun.fetch_add(1, Ordering::AcqRel) + 1;
-            // Of the page that is turned, and no others: what is kept from now on is in the other file.
-            let mut left = state.journal.as_ref().map_or(0, |journal| journal.turn(|| self.line.len()));
+            // Those whose rows may be in the page that is turned, and no others.
+            let mut left = state.journal.get().map_or(0, |journal| journal.turn(|| self.line.len()));
             loop {
                 self.store(&mut batch).await;
                 if left == 0 {
@@ -53,8 +53,11 @@ impl Writer {
                 self.take(&mut batch, left.min(BATCH));
                 left = left.saturating_sub(batch.len());
             }
-            if let Some(Err(error)) = state.journal.as_ref().map(UsageJournal::empty) {
-                tracing::error!(event = "usage_journal_not_emptied", %error);
+            if let Some(Err(error)) = state.journal.get().map(UsageJournal::empty) {
+                static SAID: Seldom = Seldom::new();
+                if let Some(unsaid) = SAID.say() {
+                    tracing::error!(event = "usage_journal_not_emptied", %error, unsaid);
+                }
             }
             state.ended.send_replace(pass);
         }
@@ -105,6 +108,8 @@ impl Writer {
         }
         let sums = self.record(&records).await;
         self.state.unstored.fetch_sub(records.len(), Ordering::AcqRel);
+        // Whoever waits for a pass may not have to any more.
+        self.state.ended.send_modify(|_| ());
         metrics::usage_waiting(self.line.len());
         for done in done {
             // Nobody waits when the client went away.
@@ -125,7 +130,7 @@ impl Writer {
                     sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
                     // Meanwhile no page is turned.
-                    self.state.journal.as_ref().inspect(|journal| journal.look());
+                    self.state.journal.get().inspect(|journal| journal.look_after());
                 }
             }
         }
