@@ -48,7 +48,10 @@ impl Seen {
         let mut cpu = Map::new();
         let mut known = after.own.saturating_sub(before.own).as_secs_f64();
         for ((name, now), (_, then)) in after.used.iter().zip(&before.used) {
-            let both = now.iter().zip(then).filter_map(|(now, then)| Some(now.as_ref()?.saturating_sub(*then.as_ref()?)));
+            let both = now
+                .iter()
+                .zip(then)
+                .filter_map(|(now, then)| Some(now.as_ref()?.saturating_sub(*then.as_ref()?)));
             let used = both.sum::<Duration>().as_secs_f64();
             known += used;
             cpu.insert(name.clone(), json!(used));
