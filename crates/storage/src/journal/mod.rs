@@ -51,12 +51,16 @@ pub enum JournalError {
 }
 
 /// The journal beside a database. Of several processes with one database, one has it.
-pub struct UsageJournal(Mutex<Pages>);
+pub struct UsageJournal {
+    pages: Mutex<Pages>,
+    /// Where rows went before. It has a lock of its own, which is taken first: to empty a file may take milliseconds, and nobody
+    /// who keeps a row waits for that.
+    other: Mutex<Page>,
+}
 
 struct Pages {
-    /// Where rows go, and where they went before.
+    /// Where rows go.
     current: Page,
-    other: Page,
     /// What is to be written, of rows that were kept after all that was.
     lines: Vec<u8>,
     /// How many rows were kept, and how many of them were tried to be written.
@@ -120,11 +124,16 @@ impl UsageJournal {
             tracing::info!(event = "usage_rows_found", rows = rows.len());
         }
         let [current, other] = pages;
-        Ok(Some(Self(Mutex::new(Pages { current, other, lines: Vec::new(), kept: 0, tried: 0, failed: 0 }))))
+        let pages = Pages { current, lines: Vec::new(), kept: 0, tried: 0, failed: 0 };
+        Ok(Some(Self { pages: Mutex::new(pages), other: Mutex::new(other) }))
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn other(&self) -> MutexGuard<'_, Page> {
+        self.other.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a row. It is safe when it is written.
@@ -155,19 +164,18 @@ impl UsageJournal {
 
     /// Turns the page; answers what `in_line` does, which is asked while no row can be kept.
     pub fn turn<T>(&self, in_line: impl FnOnce() -> T) -> T {
-        let mut pages = self.pages();
+        let (mut other, mut pages) = (self.other(), self.pages());
         pages.write_rest();
-        let Pages { current, other, .. } = &mut *pages;
         if other.end == 0 {
-            mem::swap(current, other);
+            mem::swap(&mut pages.current, &mut *other);
         }
-        current.look();
+        pages.current.look();
         in_line()
     }
 
     /// Empties the page that was turned: all its rows are in the store.
     pub fn empty(&self) -> io::Result<()> {
-        self.pages().other.clear()
+        self.other().clear()
     }
 
     /// Writes what was kept, and looks whether the file is still there. Turning the page does so as well.
