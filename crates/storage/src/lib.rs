@@ -1,5 +1,7 @@
 //! The ports of `keyferry-core` on real backends, chosen by the scheme of a URL.
 //!
+//! Beside a store that is a file, usage rows go into a journal first.
+//!
 //! A backend is added as described at [`keyferry_core::port`]; the suite in `tests/conformance` is
 //! run against each.
 #![forbid(unsafe_code)]

@@ -253,6 +253,30 @@ async fn fallback_and_budget_are_set_and_taken_away() {
 }
 
 #[tokio::test]
+async fn a_store_is_not_copied_while_somebody_keeps_rows_in_its_journal() {
+    let provider = Provider::right().await;
+    let mut gateway = Gateway::before(&provider).await;
+    gateway.sigterm_and_wait().await;
+    let config = gateway.dir().join("new.yaml");
+    let stores = json!({
+        "storage": {"url": "postgres://nobody@127.0.0.1:1/none"},
+        "counters": {"url": "redis://127.0.0.1:1"},
+        "kms": {"master_secret_file": gateway.database().with_file_name("master.key")},
+    });
+    std::fs::write(&config, stores.to_string()).expect("written");
+    let (config, database) = (config.display().to_string(), gateway.database().display().to_string());
+    let migrate = ["migrate", "--config", &config, "--from", &database];
+    let journal = std::fs::File::open(format!("{database}-usage-2")).expect("there");
+    journal.lock().expect("free");
+    let refused = run(Vec::new(), &migrate, "").await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("another gateway serves"), "{}", text(&refused.stderr));
+    drop(journal);
+    let unreached = run(Vec::new(), &migrate, "").await;
+    assert!(!text(&unreached.stderr).contains("another gateway serves"), "{}", text(&unreached.stderr));
+}
+
+#[tokio::test]
 async fn every_command_has_help_and_wrong_usage_exits_with_2() {
     for command in [
         "",

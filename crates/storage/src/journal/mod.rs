@@ -24,15 +24,12 @@ use keyferry_core::{
     port::store::{Store, StoreError},
     record::UsageRecord,
 };
-
 use tokio::time::sleep;
 
 use self::row::Row;
 
 /// What the name of the database gets in the names of the two files.
 const ENDINGS: [&str; 2] = ["-usage-1", "-usage-2"];
-/// Rows that are stored at once.
-const BATCH: usize = 256;
 /// How often the store is asked to take what was left, and how long it is waited in between.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -114,9 +111,7 @@ impl UsageJournal {
         // Either page may be the older one.
         left.sort_by_key(|rows| rows.first().map(|row| row.at));
         let rows = left.concat();
-        for some in rows.chunks(BATCH) {
-            patiently(store, some).await?;
-        }
+        patiently(store, &rows).await?;
         for page in &mut pages {
             page.set_aside().and_then(|()| page.clear()).map_err(|error| page.failed(error))?;
         }
@@ -188,6 +183,9 @@ impl UsageJournal {
 
 /// Stores rows. Whoever starts beside a busy database is not turned away at once.
 async fn patiently(store: &dyn Store, rows: &[UsageRecord]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     for _ in 1..ATTEMPTS {
         match store.record_usage(rows).await {
             Ok(_) => return Ok(()),
@@ -207,9 +205,7 @@ impl Pages {
         }
         written
     }
-}
 
-impl Pages {
     /// Writes rows that nobody waits for. Whoever does hears of a failure when it asks.
     fn write_rest(&mut self) {
         if !self.lines.is_empty() {
