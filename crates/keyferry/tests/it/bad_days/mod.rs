@@ -31,8 +31,9 @@ const DROP: Duration = Duration::from_millis(250);
 /// What one request costs that the platform pays: 11 × 2 + 7 × 10.
 const COST: u64 = 92;
 const YAML: &str = r#"rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}
-prices: {openai/gpt-4.1-mini: {input: "2", cached_input: "2", output: "10"}}
-budgets: {hold_ttl: 10s}"#;
+prices: {openai/gpt-4.1-mini: {input: "2", cached_input: "2", output: "10"}}"#;
+/// After this a hold that nobody renews is gone, and what is spent is read from the store.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// Two gateways before one provider.
 struct Scene {
@@ -82,9 +83,18 @@ fn drips(seen: &Seen) -> Answer {
 
 impl Scene {
     async fn on(shared: Shared) -> Self {
+        Self::holding(shared, HOLD).await
+    }
+
+    /// With holds that live so long.
+    async fn holding(shared: Shared, hold: Duration) -> Self {
         let gate = Gate::new();
         let provider = Provider::start(script(&gate)).await;
-        let yaml = format!("providers: {{openai: {{platform_key: {}}}}}\n{YAML}", a_key("sk-proj-"));
+        let yaml = format!(
+            "providers: {{openai: {{platform_key: {}}}}}\nbudgets: {{hold_ttl: {}s}}\n{YAML}",
+            a_key("sk-proj-"),
+            hold.as_secs()
+        );
         let start = || Gateway::start(shared.options(Options::to(&provider).yaml(&yaml).quiet()));
         let gateways = [start().await, start().await];
         let own = gateways[0].tenant_with_key("openai", &a_key("key-")).await;
