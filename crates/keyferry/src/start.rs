@@ -137,7 +137,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         recorder: recorder.clone(),
         operators,
     });
-    let (health, door) = (Health::new(&store, &keyring, &counters), Door::default());
+    let (health, door) = (Health::new(&store, &recorder, &keyring, &counters), Door::default());
     let ids = RequestIds::new(Arc::clone(&clock), Arc::clone(&entropy));
     let app = Arc::new(App { ids, gateway, admin, health, metrics, door });
 

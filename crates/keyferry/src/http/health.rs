@@ -17,12 +17,14 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::body::AnswerBody;
-use crate::custody::Keyring;
+use crate::{custody::Keyring, gateway::Recorder};
 
 /// What readiness depends on.
 pub struct Health {
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What is written into it all the time.
+    pub recorder: Recorder,
     /// The roots.
     pub keyring: Arc<Keyring>,
     /// The counters.
@@ -33,9 +35,15 @@ pub struct Health {
 
 impl Health {
     /// Of a process that serves.
-    pub fn new(store: &Arc<dyn Store>, keyring: &Arc<Keyring>, counters: &Arc<dyn Counters>) -> Arc<Self> {
+    pub fn new(
+        store: &Arc<dyn Store>,
+        recorder: &Recorder,
+        keyring: &Arc<Keyring>,
+        counters: &Arc<dyn Counters>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store: Arc::clone(store),
+            recorder: recorder.clone(),
             keyring: Arc::clone(keyring),
             counters: Arc::clone(counters),
             draining: AtomicBool::new(false),
@@ -52,7 +60,8 @@ impl Health {
         let patience = Duration::from_millis(900);
         let (storage, counters) =
             tokio::join!(timeout(patience, self.store.ping()), timeout(patience, self.counters.ping()));
-        let (storage, counters) = (matches!(storage, Ok(Ok(()))), matches!(counters, Ok(Ok(()))));
+        let storage = matches!(storage, Ok(Ok(()))) && !self.recorder.is_refused();
+        let counters = matches!(counters, Ok(Ok(())));
         let draining = self.draining.load(Ordering::Relaxed);
         let word = |ok| if ok { "ok" } else { "away" };
         let ready = storage && counters && !draining;

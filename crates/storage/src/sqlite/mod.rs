@@ -126,7 +126,7 @@ impl SqliteStore {
 
     pub(crate) async fn alive(&self) -> Result<(), StoreError> {
         self.writer.in_place()?;
-        // A read would not notice a disk that is full or a lock that is held.
+        // A read would not notice a lock that is held.
         self.pings.begin_with("BEGIN IMMEDIATE").await.map_err(away)?.rollback().await.map_err(away)
     }
 

@@ -13,7 +13,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -60,6 +60,8 @@ struct State {
     taken: AtomicUsize,
     /// Rows that were handed in and are not in the store.
     unstored: AtomicUsize,
+    /// The last rows that the store was given it has not taken yet.
+    refused: AtomicBool,
     /// Empty as long as there is none.
     journal: OnceLock<UsageJournal>,
     /// Somebody waits for a row.
@@ -108,6 +110,7 @@ impl Recorder {
         let state = Arc::new(State {
             taken: AtomicUsize::new(0),
             unstored: AtomicUsize::new(0),
+            refused: AtomicBool::new(false),
             journal: OnceLock::new(),
             urgent: Notify::new(),
             begun: AtomicU64::new(0),
@@ -131,6 +134,11 @@ impl Recorder {
             return Err(Problem::unavailable("Usage cannot be recorded at the moment."));
         }
         Ok(place)
+    }
+
+    /// Whether there are rows that the store does not take: it may answer all the same, with a full disk for instance.
+    pub fn is_refused(&self) -> bool {
+        self.0.state.refused.load(Ordering::Relaxed)
     }
 
     /// Waits until all rows of answers that have ended are in the store, but not for ever.

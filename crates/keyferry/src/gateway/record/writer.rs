@@ -123,7 +123,9 @@ impl Writer {
     async fn record(&self, records: &[UsageRecord]) -> Vec<TenantSums> {
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.store.record_usage(records).await {
+            let stored = self.store.record_usage(records).await;
+            self.state.refused.store(stored.is_err(), Ordering::Relaxed);
+            match stored {
                 Ok(sums) => return sums,
                 Err(error) => {
                     let waiting = records.len() + self.line.len();

@@ -2,6 +2,7 @@
 //! gateways are under load.
 
 mod counters;
+mod disk;
 mod load;
 mod losses;
 mod memory;
@@ -24,6 +25,8 @@ use crate::harness::{
 
 /// What the contract promises, and what the machine of a test may take of it.
 const SOON: Duration = Duration::from_millis(1200);
+/// How long an answer waits for its row.
+const ROW: Duration = Duration::from_secs(1);
 /// How soon all is well again when the server is.
 const WELL_AGAIN: Duration = Duration::from_secs(5);
 /// Between two drops of an answer.

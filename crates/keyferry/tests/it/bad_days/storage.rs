@@ -9,7 +9,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    HOLD, SOON, Scene, WELL_AGAIN, chat, is_away,
+    HOLD, ROW, SOON, Scene, WELL_AGAIN, chat, is_away,
     load::{Asked, Load},
     timed,
 };
@@ -21,8 +21,6 @@ const AWAY: Duration = Duration::from_secs(4);
 const CONNECTIONS: usize = 40;
 /// Longer than the store is away, however busy the machine is: a row in line has a hold that nobody renews.
 const LONG_HOLD: Duration = Duration::from_secs(120);
-/// How long an answer waits for its row.
-const ROW: Duration = Duration::from_secs(1);
 
 /// Those whom no gateway knows, many at a time and of one tenant, are told so at once.
 async fn strangers_are_told(scene: &Scene, strangers: &[(String, String)]) {
