@@ -31,9 +31,11 @@ def build() -> Path:
 def build_keyferry() -> Path:
     """Builds the program as it is released; answers where it is."""
     cargo = os.environ.get("CARGO", "cargo")
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
     say("building keyferry (release)")
-    subprocess.run([cargo, "build", "--release", "--locked", "--quiet", "--manifest-path", ROOT / "Cargo.toml"], check=True)
-    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/keyferry"
+    # There, because .cargo/config.toml belongs to it.
+    subprocess.run([cargo, "build", "--release", "--locked", "--quiet", "--target-dir", target], check=True, cwd=ROOT)
+    return target / "release/keyferry"
 
 
 def allow_many_files() -> int:

@@ -256,6 +256,17 @@ mod tests {
         assert!(store.setting("any").await.is_err(), "so nobody else gets through");
     }
 
+    /// As `.cargo/config.toml` says: else every allocation and every page takes a lock of the whole process.
+    #[tokio::test]
+    async fn connections_share_no_lock_within_the_library() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.expect("opens");
+        let options = sqlx::query("PRAGMA compile_options").fetch_all(&store.readers).await.expect("told");
+        let options: Vec<String> = options.iter().map(|row| sqlx::Row::get(row, 0)).collect();
+        let has = |option: &str| options.iter().any(|known| known == option);
+        assert!(has("DEFAULT_MEMSTATUS=0") && !has("ENABLE_MEMORY_MANAGEMENT"), "{options:?}");
+    }
+
     #[tokio::test]
     async fn a_disk_that_was_full_is_written_to_again() {
         let folder = tempfile::tempdir().expect("a folder");

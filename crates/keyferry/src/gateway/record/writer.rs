@@ -122,9 +122,12 @@ impl Writer {
 
     async fn record(&self, records: &[UsageRecord]) -> Vec<TenantSums> {
         let mut pause = Duration::from_millis(50);
+        let mut again = false;
         loop {
             let stored = self.store.record_usage(records).await;
-            self.state.refused.store(stored.is_err(), Ordering::Relaxed);
+            // Once may have been chance: many others were in line.
+            self.state.refused.store(again && stored.is_err(), Ordering::Relaxed);
+            again = true;
             match stored {
                 Ok(sums) => return sums,
                 Err(error) => {

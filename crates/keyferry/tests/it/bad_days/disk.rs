@@ -22,9 +22,9 @@ const BEFORE: &str = r#"
 mkdir -p data
 mount -t tmpfs -o size=8m,mode=700 tmpfs data || exit 1
 (
-    until [ -e fill ] || [ ! -e keyferry.yaml ]; do sleep 0.02; done
-    cat /dev/zero > data/filler 2> filled
-    until [ -e empty ] || [ ! -e keyferry.yaml ]; do sleep 0.02; done
+    until [ -e fill ] || ! kill -0 $$; do sleep 0.02; done
+    LC_ALL=C cat /dev/zero > data/filler 2> filled
+    until [ -e empty ] || ! kill -0 $$; do sleep 0.02; done
     rm data/filler
 ) < /dev/null > /dev/null 2>&1 &
 "#;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use self::load::{Asked, Kind};
 use crate::harness::{
     Answer, Connection, Gate, Gateway, Issuer, OPENAI_STREAM, Options, Piece, Provider, Reply, Seen, Shared,
-    Tenant, a_key, openai_completion, post_json, request, until,
+    Tenant, a_key, openai_completion, post_json, request, until, until_after,
 };
 
 /// What the contract promises, and what the machine of a test may take of it.
@@ -49,6 +49,8 @@ struct Scene {
     issuer: std::sync::Arc<Issuer>,
     /// Whose requests the platform pays, and a token of it.
     paid: (String, String),
+    /// How long a hold lives that nobody renews.
+    hold: Duration,
     /// Requests that it has paid beside the load.
     paid_before: AtomicU64,
     shared: Shared,
@@ -115,6 +117,7 @@ impl Scene {
             own,
             issuer: std::sync::Arc::new(issuer),
             paid: (id, token),
+            hold,
             paid_before: AtomicU64::new(0),
             shared,
         };
@@ -210,7 +213,7 @@ impl Scene {
         let paid = |one: &&Asked| one.kind == Kind::Paid && one.status() == 200;
         let paid = u64::try_from(asked.iter().filter(paid).count()).expect("few");
         let spent = COST * (paid + self.paid_before.load(Ordering::Relaxed));
-        until("all is settled, and nothing is held", || async {
+        until_after(self.hold, "all is settled, and nothing is held", || async {
             let budget = self.budget().await;
             (budget["held_micro_usd"] == 0 && budget["spent_micro_usd"] == spent).then_some(())
         })

@@ -20,7 +20,7 @@ const AWAY: Duration = Duration::from_secs(4);
 /// Connections of a server that has few.
 const CONNECTIONS: usize = 40;
 /// Longer than the store is away, however busy the machine is: a row in line has a hold that nobody renews.
-const LONG_HOLD: Duration = Duration::from_secs(120);
+const LONG_HOLD: Duration = Duration::from_secs(30);
 
 /// Those whom no gateway knows, many at a time and of one tenant, are told so at once.
 async fn strangers_are_told(scene: &Scene, strangers: &[(String, String)]) {

@@ -38,8 +38,17 @@ pub fn now() -> i64 {
 }
 
 /// Asks again and again until there is an answer.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, ask: impl FnMut() -> F) -> T {
+    until_after(Duration::ZERO, what, ask).await
+}
+
+/// The same, where it may take so much longer.
+pub async fn until_after<T, F: Future<Output = Option<T>>>(
+    longer: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + PATIENCE + longer;
     loop {
         if let Some(found) = ask().await {
             return found;

@@ -1,5 +1,10 @@
 //! A plan as the script for admissions reads it, and the script's answer as a decision.
 
+use std::{
+    borrow::Cow,
+    fmt::{self, Display, Formatter},
+};
+
 use data_encoding::HEXLOWER;
 use keyferry_core::{
     budget::{Once, Repeat, Reserve, Spent},
@@ -15,19 +20,33 @@ use super::{
 };
 
 /// A key of a tenant. What stands in braces decides where a cluster keeps it: all of a tenant's in one place.
-pub(super) fn key(tenant: &TenantId, name: &str) -> String {
-    format!("kf:{{{tenant}}}:{name}")
+pub(super) struct Key<'a> {
+    tenant: &'a TenantId,
+    name: &'static str,
+    /// What comes behind its name.
+    of: Cow<'a, str>,
+}
+
+impl Display for Key<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "kf:{{{}}}:{}{}", self.tenant, self.name, self.of)
+    }
+}
+
+/// The one of this name.
+pub(super) fn key<'a>(tenant: &'a TenantId, name: &'static str) -> Key<'a> {
+    Key { tenant, name, of: Cow::Borrowed("") }
 }
 
 /// The keys of a tenant's money.
-pub(super) fn account(tenant: &TenantId) -> [String; 3] {
+pub(super) fn account(tenant: &TenantId) -> [Key<'_>; 3] {
     ["spent", "holds", "amounts"].map(|name| key(tenant, name))
 }
 
 /// The key of a request that is paid once; one without it has a name that no script looks at.
-pub(super) fn once_key(tenant: &TenantId, once: Option<&Once>) -> String {
+pub(super) fn once_key<'a>(tenant: &'a TenantId, once: Option<&Once>) -> Key<'a> {
     match once {
-        Some(once) => key(tenant, &format!("once:{}", HEXLOWER.encode(&once.key))),
+        Some(once) => Key { tenant, name: "once:", of: Cow::Owned(HEXLOWER.encode(&once.key)) },
         None => key(tenant, "once"),
     }
 }
@@ -37,29 +56,28 @@ pub(super) fn asks(once: Option<&Once>) -> String {
     once.map_or_else(String::new, |once| HEXLOWER.encode(&once.asks))
 }
 
-fn bucket_key(tenant: &TenantId, bucket: &Bucket<'_>) -> String {
-    let kind = match bucket.scope {
-        Scope::Caller => "caller",
-        Scope::Tenant => "tenant",
-        Scope::TenantProvider => "provider",
+fn bucket_key<'a>(tenant: &'a TenantId, bucket: &Bucket<'a>) -> Key<'a> {
+    let name = match bucket.scope {
+        Scope::Caller => "bucket:caller:",
+        Scope::Tenant => "bucket:tenant:",
+        Scope::TenantProvider => "bucket:provider:",
     };
-    format!("kf:{{{tenant}}}:bucket:{kind}:{}", bucket.name)
+    Key { tenant, name, of: Cow::Borrowed(bucket.name) }
 }
 
 /// The plan as a call; `now` is the caller's time in microseconds, if that counts.
 pub(super) fn call(plan: &Plan<'_>, now: &str) -> Call {
     let tenant = plan.tenant;
-    let mut keys = ["epoch", "claims", "quota"].map(|name| key(tenant, name)).to_vec();
-    keys.extend(account(tenant));
-    keys.push(key(tenant, "room"));
+    let fixed = ["epoch", "claims", "quota", "spent", "holds", "amounts", "room"];
+    let call = Call::of(&SCRIPTS.decide, fixed.map(|name| key(tenant, name)));
     // A plan that takes nothing has no buckets, and the script looks at none.
-    match &plan.take {
-        Some(take) => keys.extend(take.buckets.iter().map(|bucket| bucket_key(tenant, bucket))),
-        None => keys.extend((0..3).map(|_| key(tenant, "bucket"))),
-    }
+    let call = match &plan.take {
+        Some(take) => call.keys(take.buckets.each_ref().map(|bucket| bucket_key(tenant, bucket))),
+        None => call.keys([(); 3].map(|()| key(tenant, "bucket"))),
+    };
     let reserve = plan.take.as_ref().and_then(|take| take.reserve.as_ref());
-    keys.extend(reserve.map(|reserve| once_key(tenant, reserve.hold.once)));
-    let call = Call::of(&SCRIPTS.decide, keys).text(now).text(plan.epoch.0.to_string());
+    let call = call.keys(reserve.map(|reserve| once_key(tenant, reserve.hold.once)));
+    let call = call.text(now).shown(plan.epoch.0);
     take_args(claim_args(call, plan), plan.take.as_ref())
 }
 
@@ -94,7 +112,7 @@ pub(super) fn rate_args(call: Call, rate: Rate) -> Call {
 pub(super) fn reserve_args(call: Call, reserve: &Reserve<'_>) -> Call {
     let hold = &reserve.hold;
     let call = call.text(hold.id.as_str()).number(hold.micro_usd).number(hold.ttl_ms);
-    let call = call.text(reserve.span.number().to_string()).number(reserve.limit);
+    let call = call.shown(reserve.span.number()).number(reserve.limit);
     let call = match reserve.spent {
         Some(Spent { micro_usd, version }) => call.number(micro_usd).number(version),
         None => call.text("").text(""),

@@ -1,6 +1,6 @@
 //! The scripts: each is one step that nothing comes between, sent by its hash and as a whole to a server that lost it.
 
-use std::sync::LazyLock;
+use std::{fmt::Display, io::Write, sync::LazyLock};
 
 use redis::{Cmd, Value};
 
@@ -74,40 +74,76 @@ impl Scripts {
 pub(super) const GENERATION: &str = "kf:generation";
 
 /// One use of a script. Its first key is the generation, and its first argument the one that the gateway knows.
+///
+/// The keys and arguments stand behind one another in one buffer: there are many of them, and all are short.
 pub(super) struct Call {
     script: &'static Script,
-    keys: Vec<String>,
-    args: Vec<Vec<u8>>,
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// How many of them are keys.
+    keys: usize,
 }
 
+/// What most calls have room in: words, and their bytes.
+const USUAL_WORDS: usize = 32;
+const USUAL_BYTES: usize = 512;
+
 impl Call {
-    pub(super) fn of(script: &'static Script, keys: impl IntoIterator<Item = String>) -> Self {
-        Self { script, keys: keys.into_iter().collect(), args: Vec::new() }
+    pub(super) fn of(script: &'static Script, keys: impl IntoIterator<Item = impl Display>) -> Self {
+        let (bytes, ends) = (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_WORDS));
+        Self { script, bytes, ends, keys: 0 }.keys(keys)
     }
 
-    pub(super) fn text(mut self, text: impl Into<Vec<u8>>) -> Self {
-        self.args.push(text.into());
+    /// More keys. All come before the first argument.
+    pub(super) fn keys(self, keys: impl IntoIterator<Item = impl Display>) -> Self {
+        keys.into_iter().fold(self, |call, key| {
+            let mut call = call.shown(key);
+            call.keys += 1;
+            call
+        })
+    }
+
+    pub(super) fn text(mut self, text: impl AsRef<[u8]>) -> Self {
+        self.bytes.extend_from_slice(text.as_ref());
+        self.ends.push(self.bytes.len());
+        self
+    }
+
+    /// As it is written.
+    pub(super) fn shown(mut self, value: impl Display) -> Self {
+        // Nothing that is written into memory fails.
+        let _ = write!(self.bytes, "{value}");
+        self.ends.push(self.bytes.len());
         self
     }
 
     /// A number. What is too large for the scripts is as large as they can count.
     pub(super) fn number(self, number: u64) -> Self {
-        self.text(number.min(MOST).to_string())
+        self.shown(number.min(MOST))
     }
 
     /// `by_hash`, or with the script itself.
     pub(super) fn command(&self, generation: &str, by_hash: bool) -> Cmd {
-        let mut command = Cmd::new();
-        if by_hash {
-            command.arg("EVALSHA").arg(&self.script.hash);
-        } else {
-            command.arg("EVAL").arg(&self.script.source);
+        let (name, script) =
+            if by_hash { ("EVALSHA", &self.script.hash) } else { ("EVAL", &self.script.source) };
+        let room = self.bytes.len() + script.len() + generation.len() + USUAL_WORDS;
+        let mut command = Cmd::with_capacity(self.ends.len() + 5, room);
+        command.arg(name).arg(script).arg(self.keys + 1).arg(GENERATION);
+        let mut words = self.words();
+        for key in words.by_ref().take(self.keys) {
+            command.arg(key);
         }
-        command.arg(self.keys.len() + 1).arg(GENERATION).arg(&self.keys).arg(generation);
-        for arg in &self.args {
-            command.arg(arg.as_slice());
+        command.arg(generation);
+        for argument in words {
+            command.arg(argument);
         }
         command
+    }
+
+    fn words(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = [0].into_iter().chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, &end)| &self.bytes[begin..end])
     }
 }
 
