@@ -1,6 +1,6 @@
 //! Usage rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use keyferry_core::{
     id::TenantId,
@@ -8,7 +8,7 @@ use keyferry_core::{
     record::UsageRecord,
     time::Timestamp,
 };
-use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
+use sqlx::{AssertSqlSafe, PgExecutor, Row};
 
 use super::{PostgresStore, budget};
 use crate::{
@@ -16,16 +16,19 @@ use crate::{
     rows::{
         cursor, one_more, paged,
         paid::Paid,
-        usage::{read, read_group, sums},
+        usage::{last_used, read, read_group, sums},
         without_nul,
     },
 };
 
 impl PostgresStore {
     pub(crate) async fn usage_record(&self, records: &[UsageRecord]) -> Result<Vec<TenantSums>, StoreError> {
+        // One statement is a transaction of its own, and three ways to the server and back fewer.
+        if records.iter().all(|record| record.cost_micro_usd == 0) {
+            return insert(&self.pool, records).await.map(|_| Vec::new());
+        }
         let mut tx = self.begin().await?;
-        let written = insert(&mut tx, records).await?;
-        last_used(&mut tx, records).await?;
+        let written = insert(&mut *tx, records).await?;
         let sums = budget::add(&mut tx, Paid::of(records, written)).await?;
         tx.commit().await.map_err(away)?;
         Ok(sums)
@@ -76,85 +79,66 @@ impl PostgresStore {
     }
 }
 
-/// One statement for all rows: the way to the database is long. Answers the requests whose rows are new.
-async fn insert(
-    tx: &mut Transaction<'_, Postgres>,
-    records: &[UsageRecord],
-) -> Result<HashSet<String>, StoreError> {
+/// All rows, and when their credentials were used last.
+///
+/// Credentials are locked in the order of their ids, so that two replicas never wait for each other.
+const INSERT: &str = "WITH written AS (
+        INSERT INTO usage (request_id, at, tenant_id, caller, provider, model, operation,
+        credential, credential_id, accounting, status, outcome, error, input_tokens,
+        cached_input_tokens, output_tokens, cost_micro_usd, usage_source, latency_ms, overhead_us)
+        SELECT r.request_id, r.at, r.tenant_id, r.caller, r.provider, r.model, r.operation,
+        r.credential, r.credential_id, r.accounting, r.status, r.outcome, r.error, r.input_tokens,
+        r.cached_input_tokens, r.output_tokens, r.cost_micro_usd, r.usage_source, r.latency_ms, r.overhead_us
+        FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
+        $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::boolean[],
+        $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::bigint[],
+        $20::bigint[])
+        AS r (request_id, at, tenant_id, caller, provider, model, operation, credential, credential_id,
+        accounting, status, outcome, error, input_tokens, cached_input_tokens, output_tokens,
+        cost_micro_usd, usage_source, latency_ms, overhead_us)
+        ON CONFLICT (request_id) DO NOTHING RETURNING request_id
+    ), locked AS (
+        SELECT id FROM credentials WHERE id = ANY($21::text[]) ORDER BY id FOR NO KEY UPDATE
+    ), used AS (
+        UPDATE credentials SET last_used_at = GREATEST(last_used_at, used.at)
+        FROM locked JOIN unnest($21::text[], $22::bigint[]) AS used (id, at) ON used.id = locked.id
+        WHERE credentials.id = locked.id
+    )
+    SELECT request_id FROM written";
+
+/// One statement for all: the way to the database is long. Answers the requests whose rows are new.
+async fn insert(on: impl PgExecutor<'_>, records: &[UsageRecord]) -> Result<HashSet<String>, StoreError> {
     fn column<'r, T>(records: &'r [UsageRecord], of: impl Fn(&'r UsageRecord) -> T) -> Vec<T> {
         records.iter().map(of).collect()
     }
-    sqlx::query(
-        "INSERT INTO usage (request_id, at, tenant_id, caller, provider, model, operation,
-         credential, credential_id, accounting, status, outcome, error, input_tokens,
-         cached_input_tokens, output_tokens, cost_micro_usd, usage_source, latency_ms, overhead_us)
-         SELECT r.request_id, r.at, r.tenant_id, r.caller, r.provider, r.model, r.operation,
-         r.credential, r.credential_id, r.accounting, r.status, r.outcome, r.error, r.input_tokens,
-         r.cached_input_tokens, r.output_tokens, r.cost_micro_usd, r.usage_source, r.latency_ms, r.overhead_us
-         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
-         $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::boolean[],
-         $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::bigint[],
-         $20::bigint[])
-         AS r (request_id, at, tenant_id, caller, provider, model, operation, credential, credential_id,
-         accounting, status, outcome, error, input_tokens, cached_input_tokens, output_tokens,
-         cost_micro_usd, usage_source, latency_ms, overhead_us)
-         ON CONFLICT (request_id) DO NOTHING RETURNING request_id",
-    )
-    .bind(column(records, |record| record.request_id.as_str()))
-    .bind(column(records, |record| record.at.millis()))
-    .bind(column(records, |record| record.tenant.as_str()))
-    .bind(column(records, |record| without_nul(&record.caller)))
-    .bind(column(records, |record| record.provider.as_str()))
-    .bind(column(records, |record| record.model.as_deref().map(without_nul)))
-    .bind(column(records, |record| record.operation))
-    .bind(column(records, |record| record.credential.as_str()))
-    .bind(column(records, |record| record.credential_id.as_ref().map(|id| id.as_str())))
-    .bind(column(records, |record| record.accounting.as_str()))
-    .bind(column(records, |record| i64::from(record.status)))
-    .bind(column(records, |record| record.outcome.as_str()))
-    .bind(column(records, |record| record.outcome.is_error()))
-    .bind(column(records, |record| record.usage.input as i64))
-    .bind(column(records, |record| record.usage.cached_input as i64))
-    .bind(column(records, |record| record.usage.output as i64))
-    .bind(column(records, |record| i64::try_from(record.cost_micro_usd).unwrap_or(i64::MAX)))
-    .bind(column(records, |record| record.usage_source.as_str()))
-    .bind(column(records, |record| record.latency_ms as i64))
-    .bind(column(records, |record| record.overhead_us as i64))
-    .fetch_all(&mut **tx)
-    .await
-    .map_err(away)?
-    .iter()
-    .map(|row| row.try_get(0).map_err(away))
-    .collect()
-}
-
-/// Rows are locked in the order of their ids, so that two replicas never wait for each other.
-async fn last_used(tx: &mut Transaction<'_, Postgres>, records: &[UsageRecord]) -> Result<(), StoreError> {
-    let mut used = BTreeMap::new();
-    for record in records {
-        if let Some(id) = &record.credential_id {
-            let at = used.entry(id.as_str()).or_insert(record.at);
-            *at = record.at.max(*at);
-        }
-    }
-    if used.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<_> = used.keys().copied().collect();
-    let times: Vec<_> = used.values().map(|at| at.millis()).collect();
-    sqlx::query("SELECT 1 FROM credentials WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE")
-        .bind(&ids)
-        .execute(&mut **tx)
+    let used = last_used(records);
+    sqlx::query(INSERT)
+        .bind(column(records, |record| record.request_id.as_str()))
+        .bind(column(records, |record| record.at.millis()))
+        .bind(column(records, |record| record.tenant.as_str()))
+        .bind(column(records, |record| without_nul(&record.caller)))
+        .bind(column(records, |record| record.provider.as_str()))
+        .bind(column(records, |record| record.model.as_deref().map(without_nul)))
+        .bind(column(records, |record| record.operation))
+        .bind(column(records, |record| record.credential.as_str()))
+        .bind(column(records, |record| record.credential_id.as_ref().map(|id| id.as_str())))
+        .bind(column(records, |record| record.accounting.as_str()))
+        .bind(column(records, |record| i64::from(record.status)))
+        .bind(column(records, |record| record.outcome.as_str()))
+        .bind(column(records, |record| record.outcome.is_error()))
+        .bind(column(records, |record| record.usage.input as i64))
+        .bind(column(records, |record| record.usage.cached_input as i64))
+        .bind(column(records, |record| record.usage.output as i64))
+        .bind(column(records, |record| i64::try_from(record.cost_micro_usd).unwrap_or(i64::MAX)))
+        .bind(column(records, |record| record.usage_source.as_str()))
+        .bind(column(records, |record| record.latency_ms as i64))
+        .bind(column(records, |record| record.overhead_us as i64))
+        .bind(used.keys().copied().collect::<Vec<_>>())
+        .bind(used.values().map(|at| at.millis()).collect::<Vec<_>>())
+        .fetch_all(on)
         .await
-        .map_err(away)?;
-    sqlx::query(
-        "UPDATE credentials SET last_used_at = GREATEST(last_used_at, used.at)
-         FROM unnest($1::text[], $2::bigint[]) AS used (id, at) WHERE credentials.id = used.id",
-    )
-    .bind(&ids)
-    .bind(times)
-    .execute(&mut **tx)
-    .await
-    .map(drop)
-    .map_err(away)
+        .map_err(away)?
+        .iter()
+        .map(|row| row.try_get(0).map_err(away))
+        .collect()
 }

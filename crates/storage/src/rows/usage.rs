@@ -1,10 +1,28 @@
 //! Usage rows.
 
-use keyferry_core::port::store::{GroupBy, StoreError, UsageGroup, UsageRow, UsageSum};
+use std::collections::BTreeMap;
+
+use keyferry_core::{
+    port::store::{GroupBy, StoreError, UsageGroup, UsageRow, UsageSum},
+    record::UsageRecord,
+    time::Timestamp,
+};
 
 use super::{Columns, Reader};
 
 const KEYS: [&str; 6] = ["key0", "key1", "key2", "key3", "key4", "key5"];
+
+/// When which credential was used last, in the order of their ids.
+pub(crate) fn last_used(records: &[UsageRecord]) -> BTreeMap<&str, Timestamp> {
+    let mut used = BTreeMap::new();
+    for record in records {
+        if let Some(id) = &record.credential_id {
+            let at = used.entry(id.as_str()).or_insert(record.at);
+            *at = record.at.max(*at);
+        }
+    }
+    used
+}
 
 /// The statement that sums a tenant's usage between two times; `day` is how the database takes the
 /// day of the column `at`. Only fixed texts are put together.

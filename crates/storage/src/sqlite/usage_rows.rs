@@ -5,7 +5,7 @@
 //! whole transaction is one message.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     sync::{Arc, LazyLock},
 };
 
@@ -16,7 +16,10 @@ use keyferry_core::{
 use sqlx::{Arguments, AssertSqlSafe, Encode, Error, Row, Sqlite, Type, sqlite::SqliteArguments};
 
 use super::{SqliteStore, budget};
-use crate::{errors::away, rows::paid::Paid};
+use crate::{
+    errors::away,
+    rows::{paid::Paid, usage::last_used},
+};
 
 /// Rows that one statement takes at most.
 const MOST: usize = 64;
@@ -134,15 +137,9 @@ impl Values {
 
     /// When which credential was used last.
     fn last_used(&mut self, records: &[UsageRecord]) {
-        let mut used = BTreeMap::new();
-        for record in records {
-            if let Some(id) = &record.credential_id {
-                let at = used.entry(id.as_str()).or_insert(record.at);
-                *at = record.at.max(*at);
-            }
-        }
         // No name has a character that would have to be escaped.
-        let used: Vec<_> = used.iter().map(|(id, at)| format!("\"{id}\":{}", at.millis())).collect();
+        let used: Vec<_> =
+            last_used(records).iter().map(|(id, at)| format!("\"{id}\":{}", at.millis())).collect();
         self.add(format!("{{{}}}", used.join(",")));
     }
 

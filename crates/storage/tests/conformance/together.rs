@@ -9,7 +9,7 @@ use keyferry_storage::{Backend, Step, migrate, postgres::PostgresStore, status};
 use keyferry_storage_testing::Postgres;
 
 use crate::{
-    sample::{credential, draft, on, page, tenant, whole_chain, with_tenant},
+    sample::{credential, draft, now, on, page, tenant, whole_chain, with_tenant},
     usage::record,
 };
 
@@ -77,6 +77,38 @@ async fn changes_at_once_are_refused_or_whole() {
     assert!(stored.iter().filter(|stored| stored.is_ok()).count() <= 1, "{stored:?}");
     assert_eq!(one.credentials(&id, &page(50)).await.expect("listed").data.len(), 1);
     assert_eq!(whole_chain(&other).await, 2);
+}
+
+/// Each has some of its own and uses all keys, and no two begin with the same one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_the_same_keys_from_two_gateways_hold_up_nobody() {
+    let Some(server) = Postgres::shared("rows_of_the_same_keys_hold_up_nobody").await else { return };
+    let url = server.new_database().await;
+    let (one, other) = (on(&url).await, on(&url).await);
+    let id = with_tenant(&one).await;
+    let providers = ["openai", "anthropic", "gemini", "mistral"];
+    for (number, provider) in providers.iter().enumerate() {
+        let key = credential(&format!("cred_{number}"), &id, provider, "default");
+        one.create_credential(&key, draft("credential.stored")).await.expect("stored");
+    }
+    let write = async |store: &PostgresStore, name: &str, first: usize| {
+        for round in 0..50_i64 {
+            let rows = (0..4).map(|number| {
+                let at = (first + number) % 4;
+                let mut row =
+                    record(&format!("req_{name}_{round}_{number}"), providers[at], round, Outcome::Ok);
+                row.credential_id = Some(format!("cred_{at}").parse().expect("valid"));
+                row
+            });
+            store.record_usage(&rows.collect::<Vec<_>>()).await.expect("recorded");
+        }
+    };
+    tokio::join!(write(&one, "a", 0), write(&other, "b", 2), write(&one, "c", 3), write(&other, "d", 1));
+    let sums = one.usage(&id, None, None, &[]).await.expect("summed");
+    assert_eq!(sums[0].sum.requests, 800);
+    let last = Some(now().plus_secs(60 * 49));
+    let keys = other.credentials(&id, &page(10)).await.expect("listed").data;
+    assert!(keys.len() == 4 && keys.iter().all(|key| key.last_used_at == last), "{keys:?}");
 }
 
 #[tokio::test]
