@@ -23,7 +23,7 @@ use crate::{
 
 impl PostgresStore {
     pub(crate) async fn usage_record(&self, records: &[UsageRecord]) -> Result<Vec<TenantSums>, StoreError> {
-        // One statement is a transaction of its own, and three ways to the server and back fewer.
+        // One statement is a transaction of its own, without BEGIN and COMMIT on the way.
         if records.iter().all(|record| record.cost_micro_usd == 0) {
             return insert(&self.pool, records).await.map(|_| Vec::new());
         }
