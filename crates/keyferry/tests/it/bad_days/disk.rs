@@ -18,7 +18,7 @@ const WAYS: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--moun
 
 /// What the gateway's data folder becomes before the gateway starts in it. What others cannot reach is filled and emptied by
 /// whom the gateway leaves behind there.
-const BEFORE: &str = r#"
+const BEFORE: &str = r"
 mkdir -p data
 mount -t tmpfs -o size=8m,mode=700 tmpfs data || exit 1
 (
@@ -27,7 +27,7 @@ mount -t tmpfs -o size=8m,mode=700 tmpfs data || exit 1
     until [ -e empty ] || ! kill -0 $$; do sleep 0.02; done
     rm data/filler
 ) < /dev/null > /dev/null 2>&1 &
-"#;
+";
 
 /// A program that starts the gateway on a disk of its own; `None` where that is not allowed.
 fn on_a_small_disk(folder: &Path) -> Option<PathBuf> {
