@@ -60,7 +60,7 @@ struct State {
     taken: AtomicUsize,
     /// Rows that were handed in and are not in the store.
     unstored: AtomicUsize,
-    /// Rows that the store was given twice it has not taken.
+    /// There are rows that the store was given twice and has not taken.
     refused: AtomicBool,
     /// Empty as long as there is none.
     journal: OnceLock<UsageJournal>,
@@ -137,7 +137,7 @@ impl Recorder {
     }
 
     /// Whether there are rows that the store does not take, not even when it is asked again: it may answer all the same, with
-    /// a full disk for instance. When it takes them, that is seen two seconds later at most.
+    /// a full disk for instance. When it takes them, that is seen three seconds later at most.
     pub fn is_refused(&self) -> bool {
         self.0.state.refused.load(Ordering::Relaxed)
     }
