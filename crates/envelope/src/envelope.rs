@@ -2,6 +2,7 @@
 //! program can do more than its own work. It must never return a key to whoever holds only the power to seal or rewrap.
 
 use std::fmt;
+use std::sync::Arc;
 
 use keyferry_secretmem::scrubbed;
 
@@ -10,8 +11,10 @@ use crate::context::{Context, Purpose};
 use crate::entropy::Entropy;
 use crate::error::{OpenError, SealError};
 use crate::kek::{Dek, KekId, TenantKek};
-use crate::layer;
+use crate::layer::{self, LayerKey};
+use crate::record_keys::Origin;
 use crate::secret::SecretBytes;
+use crate::wire::{Layer, Protected};
 
 /// Granularity of the padding, in bytes. It hides the exact length of a key from whoever reads the database.
 const PADDING: usize = 64;
@@ -86,11 +89,13 @@ impl Sealer {
 impl Opener {
     /// Opens `sealed` if, and only if, it was sealed for this `context` and its DEK is wrapped under this `kek`.
     pub fn open(&self, kek: &TenantKek, context: &Context<'_>, sealed: &Sealed) -> Result<ApiKey, OpenError> {
+        must_be_of(kek, context, sealed)?;
+        let aad = context.record_aad();
+        let record = Layer::decode(&sealed.envelope, Purpose::Record)?;
         // The ciphers within are scrubbed each by itself. Around all of them, once does for all.
         scrubbed(|| {
-            let dek = unwrap(kek, context, sealed)?;
-            let padded = layer::open(dek.secret(), Purpose::Record, &context.record_aad(), &sealed.envelope)?;
-            unpad(&padded)
+            let key = record_key(kek, context, sealed, &aad, &record.protected)?;
+            unpad(&key.open(Purpose::Record, &aad, &record)?)
         })
     }
 }
@@ -108,7 +113,8 @@ impl Rewrapper {
         sealed: &Sealed,
         entropy: &dyn Entropy,
     ) -> Result<Sealed, OpenError> {
-        let dek = unwrap(from, context, sealed)?;
+        must_be_of(from, context, sealed)?;
+        let dek = from.unwrap(&sealed.wrapped_dek, context)?;
         Ok(Sealed {
             envelope: sealed.envelope.clone(),
             wrapped_dek: to.wrap(&dek, context, entropy)?,
@@ -117,12 +123,28 @@ impl Rewrapper {
     }
 }
 
-fn unwrap(kek: &TenantKek, context: &Context<'_>, sealed: &Sealed) -> Result<Dek, OpenError> {
-    // The id is not trusted, only compared: the KEK itself and its id in the associated data decide.
-    if !context.is_complete() || sealed.kek_id != *kek.id() {
-        return Err(OpenError::OPAQUE);
+/// The key of the record layer, remembered or else derived.
+fn record_key(
+    kek: &TenantKek,
+    context: &Context<'_>,
+    sealed: &Sealed,
+    aad: &[u8],
+    protected: &Protected<'_>,
+) -> Result<Arc<LayerKey>, OpenError> {
+    let origin = Origin { aad, wrapped_dek: &sealed.wrapped_dek, protected };
+    if let Some(key) = kek.records().find(&origin) {
+        return Ok(key);
     }
-    kek.unwrap(&sealed.wrapped_dek, context)
+    let dek = kek.unwrap(&sealed.wrapped_dek, context)?;
+    let key = LayerKey::of(dek.secret(), aad, protected)?;
+    Ok(kek.records().remember(&origin, key))
+}
+
+/// Fails if the context is none, or another KEK wraps the DEK.
+fn must_be_of(kek: &TenantKek, context: &Context<'_>, sealed: &Sealed) -> Result<(), OpenError> {
+    // The id is not trusted, only compared: the KEK itself and its id in the associated data decide.
+    let is_of = context.is_complete() && sealed.kek_id == *kek.id();
+    is_of.then_some(()).ok_or(OpenError::OPAQUE)
 }
 
 /// `key`, then 0x80, then zeros up to the next multiple of 64 (ISO/IEC 7816-4). At least one byte is added, so the end

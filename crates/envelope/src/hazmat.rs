@@ -67,8 +67,8 @@ pub(crate) fn aes256gcm_open(
     sealed: &[u8],
 ) -> Result<SecretBytes, CryptoFailure> {
     let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(CryptoFailure)?;
-    SecretBytes::try_init(ciphertext.len(), |plaintext| {
-        scrubbed(|| {
+    scrubbed(|| {
+        SecretBytes::try_init(ciphertext.len(), |plaintext| {
             aes256gcm_key(key)?
                 .open_separate_gather(
                     Nonce::assume_unique_for_key(nonce),

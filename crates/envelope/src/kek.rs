@@ -9,6 +9,7 @@ use crate::entropy::Entropy;
 use crate::error::{CryptoFailure, OpenError};
 use crate::hazmat::KEY_LEN;
 use crate::layer;
+use crate::record_keys::RecordKeys;
 use crate::secret::SecretBytes;
 
 /// The name of a KEK, stored beside what it wraps. Not secret.
@@ -37,6 +38,8 @@ impl fmt::Display for KekId {
 pub struct TenantKek {
     id: KekId,
     secret: SecretBytes,
+    /// Keys of records that it opened lately.
+    records: RecordKeys,
 }
 
 /// A data-encryption key: 32 random bytes that seal one version of one credential and then only lie wrapped.
@@ -45,7 +48,8 @@ pub(crate) struct Dek(SecretBytes);
 impl TenantKek {
     /// Draws a fresh KEK.
     pub fn generate(id: KekId, entropy: &dyn Entropy) -> Self {
-        Self { id, secret: SecretBytes::init(KEY_LEN, |kek| entropy.fill(kek)) }
+        let secret = SecretBytes::init(KEY_LEN, |kek| entropy.fill(kek));
+        Self { id, secret, records: RecordKeys::default() }
     }
 
     /// The KEK that a root unwrapped. Fails unless it has 32 bytes.
@@ -53,7 +57,7 @@ impl TenantKek {
         if secret.expose().len() != KEY_LEN {
             return Err(OpenError::OPAQUE);
         }
-        Ok(Self { id, secret })
+        Ok(Self { id, secret, records: RecordKeys::default() })
     }
 
     /// The key itself, for a root to wrap and for nothing else.
@@ -64,6 +68,11 @@ impl TenantKek {
     /// The name of this KEK.
     pub fn id(&self) -> &KekId {
         &self.id
+    }
+
+    /// The keys of records that it opened lately.
+    pub(crate) fn records(&self) -> &RecordKeys {
+        &self.records
     }
 
     /// Wraps `dek` for `context`, under a key derived for this one wrap.

@@ -44,7 +44,7 @@ pub(crate) fn seal(
     let salt = draw(entropy);
     let nonce = draw(entropy);
     let (key, commitment) = derive(secret, &salt, external_aad);
-    let protected = Protected { salt, commitment };
+    let protected = Protected { salt: &salt, commitment: &commitment };
     let aad = protected.enc_structure(purpose, external_aad);
     let ciphertext = hazmat::aes256gcm_seal(&key, nonce, &aad, plaintext.expose())?;
     Ok(Layer { protected, nonce, ciphertext: &ciphertext }.encode(purpose))
@@ -57,13 +57,48 @@ pub(crate) fn open(
     external_aad: &[u8],
     encoded: &[u8],
 ) -> Result<SecretBytes, OpenError> {
-    let Layer { protected, nonce, ciphertext } = Layer::decode(encoded, purpose)?;
-    let (key, expected) = derive(secret, &protected.salt, external_aad);
-    if !bool::from(expected.ct_eq(&protected.commitment)) {
-        return Err(OpenError::OPAQUE);
+    let layer = Layer::decode(encoded, purpose)?;
+    LayerKey::of(secret, external_aad, &layer.protected)?.open(purpose, external_aad, &layer)
+}
+
+/// The key of one layer, whose commitment was found right.
+pub(crate) struct LayerKey(SecretBytes);
+
+impl LayerKey {
+    /// Derives it, and fails if this is not what the layer commits to.
+    pub(crate) fn of(
+        secret: &SecretBytes,
+        external_aad: &[u8],
+        protected: &Protected<'_>,
+    ) -> Result<Self, OpenError> {
+        let (key, expected) = derive(secret, protected.salt, external_aad);
+        if !bool::from(expected.ct_eq(protected.commitment)) {
+            return Err(OpenError::OPAQUE);
+        }
+        Ok(Self(key))
     }
-    let aad = protected.enc_structure(purpose, external_aad);
-    Ok(hazmat::aes256gcm_open(&key, nonce, &aad, ciphertext)?)
+
+    /// Opens the layer it was derived for.
+    pub(crate) fn open(
+        &self,
+        purpose: Purpose,
+        external_aad: &[u8],
+        layer: &Layer<'_>,
+    ) -> Result<SecretBytes, OpenError> {
+        let aad = layer.protected.enc_structure(purpose, external_aad);
+        Ok(hazmat::aes256gcm_open(&self.0, layer.nonce, &aad, layer.ciphertext)?)
+    }
+}
+
+#[cfg(test)]
+impl LayerKey {
+    pub(crate) fn of_bytes(bytes: SecretBytes) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn bytes(&self) -> &SecretBytes {
+        &self.0
+    }
 }
 
 /// The key of a layer and its commitment.

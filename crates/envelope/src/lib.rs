@@ -7,6 +7,7 @@
 //! | `context` | what a sealed key is bound to, and its one encoding |
 //! | `envelope` | [`Sealer`], [`Opener`], [`Rewrapper`]: three capabilities, one operation each |
 //! | `kek`, `local` | tenant keys, and the local root that wraps them |
+//! | `record_keys` | what a tenant key has opened lately, so that the next request needs one cipher (private) |
 //! | `service` | the installation's own keys |
 //! | `mac` | keyed fingerprints and chains |
 //! | `sealing`, `sealed_key` | keys that clients seal to, and what they send |
@@ -34,6 +35,7 @@ mod kek;
 mod layer;
 mod local;
 mod mac;
+mod record_keys;
 mod sealed_key;
 mod sealing;
 mod secret;

@@ -44,23 +44,23 @@ const ENC_STRUCTURE: &[u8] = b"\x83\x68Encrypt0";
 
 /// What is authenticated in the protected header beside the constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Protected {
+pub(crate) struct Protected<'a> {
     /// Makes the derived key unique to this layer.
-    pub(crate) salt: [u8; KEY_LEN],
+    pub(crate) salt: &'a [u8; KEY_LEN],
     /// Commits to the key and the context.
-    pub(crate) commitment: [u8; KEY_LEN],
+    pub(crate) commitment: &'a [u8; KEY_LEN],
 }
 
 /// One layer of an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layer<'a> {
-    pub(crate) protected: Protected,
+    pub(crate) protected: Protected<'a>,
     pub(crate) nonce: [u8; NONCE_LEN],
     /// Ciphertext with the tag appended.
     pub(crate) ciphertext: &'a [u8],
 }
 
-impl Protected {
+impl Protected<'_> {
     const fn len(purpose: Purpose) -> usize {
         let constant = ALGORITHM.len() + CONTENT_TYPE.len() + 1 + SUITE.len() + COMMITMENT.len();
         constant + content_type(purpose).len() + 2 * KEY_LEN
@@ -73,7 +73,7 @@ impl Protected {
         for part in [ALGORITHM, CONTENT_TYPE, &[content_type.len() as u8], content_type] {
             to.extend_from_slice(part);
         }
-        for part in [SUITE, &self.salt, COMMITMENT, &self.commitment] {
+        for part in [SUITE, self.salt, COMMITMENT, self.commitment] {
             to.extend_from_slice(part);
         }
     }
@@ -126,7 +126,7 @@ impl<'a> Layer<'a> {
         rest.must_be(COMMITMENT)?;
         let commitment = rest.take()?;
         rest.must_be(NONCE)?;
-        let nonce = rest.take()?;
+        let nonce = *rest.take()?;
         let ciphertext = cbor::last_bytes(rest.0)?;
         Some(Self { protected: Protected { salt, commitment }, nonce, ciphertext })
     }
@@ -135,16 +135,16 @@ impl<'a> Layer<'a> {
 /// What is not read yet.
 struct Rest<'a>(&'a [u8]);
 
-impl Rest<'_> {
+impl<'a> Rest<'a> {
     fn must_be(&mut self, expected: &[u8]) -> Option<()> {
         self.0 = self.0.strip_prefix(expected)?;
         Some(())
     }
 
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
-        Some(*taken)
+        Some(taken)
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
 
     fn layer() -> Layer<'static> {
         Layer {
-            protected: Protected { salt: [0x51; 32], commitment: [0xc0; 32] },
+            protected: Protected { salt: &[0x51; 32], commitment: &[0xc0; 32] },
             nonce: [0x12; NONCE_LEN],
             ciphertext: &[0xee; 48],
         }

@@ -28,15 +28,15 @@ pub(crate) fn hkdf_sha256_pair(
     public_info: &[&[u8]],
 ) -> (SecretBytes, [u8; KEY_LEN]) {
     let mut public = [0; KEY_LEN];
-    let secret = SecretBytes::init(KEY_LEN, |secret| {
-        scrubbed(|| {
-            let longest = [&[ikm.expose()][..], secret_info, public_info].into_iter().map(len).max();
+    let secret = scrubbed(|| {
+        let longest = [&[ikm.expose()][..], secret_info, public_info].into_iter().map(len).max();
+        SecretBytes::init(KEY_LEN, |secret| {
             SecretBytes::init(BLOCK + longest.unwrap_or(0) + 1, |room| {
                 let prk = hmac(salt, &[ikm.expose()], &[], room);
                 secret.copy_from_slice(&hmac(&prk, secret_info, &[1], room));
                 public = hmac(&prk, public_info, &[1], room);
             });
-        });
+        })
     });
     (secret, public)
 }

@@ -62,7 +62,7 @@ fn a_wrong_commitment_is_refused_although_the_ciphertext_is_authentic() {
     let foreign = derive(&secret(2), &salt, AAD).1;
     let key = derive(&secret(1), &salt, AAD).0;
     let layer = |commitment| {
-        let protected = Protected { salt, commitment };
+        let protected = Protected { salt: &salt, commitment: &commitment };
         let aad = protected.enc_structure(Purpose::Record, AAD);
         let ciphertext = hazmat::aes256gcm_seal(&key, nonce, &aad, b"plaintext").expect("seals");
         Layer { protected, nonce, ciphertext: &ciphertext }.encode(Purpose::Record)
@@ -74,7 +74,8 @@ fn a_wrong_commitment_is_refused_although_the_ciphertext_is_authentic() {
 #[test]
 fn a_ciphertext_made_for_two_secrets_opens_under_the_committed_one_only() {
     let (salt, nonce) = ([3; KEY_LEN], [4; NONCE_LEN]);
-    let protected = Protected { salt, commitment: derive(&secret(1), &salt, AAD).1 };
+    let commitment = derive(&secret(1), &salt, AAD).1;
+    let protected = Protected { salt: &salt, commitment: &commitment };
     let aad = protected.enc_structure(Purpose::Record, AAD);
     let keys = [1, 2].map(|byte| derive(&secret(byte), &salt, AAD).0);
     let ciphertext = salamander(&keys, nonce, &aad);

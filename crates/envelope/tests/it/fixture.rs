@@ -1,6 +1,6 @@
 //! A world with two roots, two tenant keys and one sealed key, the same in every run.
 
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 use keyferry_envelope::{
     ApiKey, Context, Entropy, KekId, LocalRoot, OpenError, Sealed, SecretBytes, TenantKek, capabilities,
@@ -69,7 +69,36 @@ pub(crate) fn sealed() -> Sealed {
     sealed_for(&CONTEXT)
 }
 
+/// One that has opened the key in every place before, so that it remembers what that took: it must open and refuse what one does
+/// that has opened nothing.
+static USED: LazyLock<TenantKek> = LazyLock::new(|| {
+    let kek = kek();
+    for context in once_changed().into_iter().map(|(_, context)| context).chain([CONTEXT]) {
+        assert_eq!(opened(&kek, &context, &sealed_for(&context)), Ok(true));
+    }
+    kek
+});
+
+/// One change of each field a sealed key is bound to.
+pub(crate) fn once_changed() -> [(&'static str, Context<'static>); 5] {
+    [
+        ("tenant", Context { tenant: "tenant-b", ..CONTEXT }),
+        ("provider", Context { provider: "openai", ..CONTEXT }),
+        ("origin", Context { origin: "https://attacker.example", ..CONTEXT }),
+        ("credential", Context { credential: "cred-2", ..CONTEXT }),
+        ("version", Context { version: 2, ..CONTEXT }),
+    ]
+}
+
 /// Opens and compares with `KEY`: `Ok(true)` is the key, `Ok(false)` would be another one.
 pub(crate) fn open(kek: &TenantKek, context: &Context<'_>, sealed: &Sealed) -> Result<bool, OpenError> {
+    let outcome = opened(kek, context, sealed);
+    if kek.id() == USED.id() && kek.secret().ct_eq(USED.secret()) {
+        assert_eq!(opened(&USED, context, sealed), outcome, "what was opened before makes no difference");
+    }
+    outcome
+}
+
+fn opened(kek: &TenantKek, context: &Context<'_>, sealed: &Sealed) -> Result<bool, OpenError> {
     capabilities().1.open(kek, context, sealed).map(|opened| opened.ct_eq(&key(KEY)))
 }
