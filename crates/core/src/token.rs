@@ -176,10 +176,14 @@ fn random_text(entropy: &dyn Entropy, len: usize) -> Vec<u8> {
 
 /// Six characters over id and secret. Against typing errors only: it protects nothing. Leaves the secret on the stack.
 fn checksum(id: &[u8], secret: &[u8]) -> [u8; CHECK_LEN] {
-    const LABEL: &[u8; 23] = b"keyferry token checksum";
+    const LABEL: &[u8] = b"keyferry token checksum";
     let mut text = [0; LABEL.len() + ID_LEN + SECRET_LEN];
-    let parts = LABEL.iter().chain(id).chain(secret);
-    text.iter_mut().zip(parts).for_each(|(slot, byte)| *slot = *byte);
+    let mut rest = &mut text[..];
+    for part in [LABEL, id, secret] {
+        let (place, after) = rest.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        rest = after;
+    }
     let sum = digest::digest(&digest::SHA256, &text);
     let mut check = [0; CHECK_LEN];
     for (slot, byte) in check.iter_mut().zip(sum.as_ref()) {

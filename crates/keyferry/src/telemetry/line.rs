@@ -4,7 +4,7 @@
 //! each quote and each text through a check and a formatter of its own, a hundred times for the line of a request. Here it is
 //! put together in one buffer, with less than half as many instructions.
 
-use std::{fmt, time::SystemTime};
+use std::{cell::Cell, fmt, time::SystemTime};
 
 use serde::{Serializer, ser::SerializeMap};
 use time::OffsetDateTime;
@@ -19,6 +19,13 @@ use crate::http::Short;
 
 /// Bytes that most lines fit into.
 const USUAL: usize = 512;
+/// What took more room than this for one line does not keep it for the next.
+const KEPT: usize = 4096;
+
+thread_local! {
+    /// Room for a line of this thread. It is taken out while one is written, so one that is written meanwhile has its own.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The time of a line.
 pub(super) struct Now;
@@ -53,14 +60,20 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let bytes = bytes_of(event).map_err(|_| fmt::Error)?;
-        line.write_str(std::str::from_utf8(&bytes).map_err(|_| fmt::Error)?)
+        let mut bytes = ROOM.take();
+        bytes.reserve(USUAL);
+        put(event, &mut bytes).map_err(|_| fmt::Error)?;
+        line.write_str(std::str::from_utf8(&bytes).map_err(|_| fmt::Error)?)?;
+        if bytes.capacity() <= KEPT {
+            bytes.clear();
+            ROOM.set(bytes);
+        }
+        Ok(())
     }
 }
 
-fn bytes_of(event: &Event<'_>) -> serde_json::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(USUAL);
-    let mut json = serde_json::Serializer::new(&mut bytes);
+fn put(event: &Event<'_>, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
+    let mut json = serde_json::Serializer::new(&mut *bytes);
     let mut line = json.serialize_map(None)?;
     line.serialize_entry("timestamp", Now::text().as_str().unwrap_or_default())?;
     line.serialize_entry("level", &event.metadata().level().as_serde())?;
@@ -70,7 +83,7 @@ fn bytes_of(event: &Event<'_>) -> serde_json::Result<Vec<u8>> {
     line.serialize_entry("target", event.metadata().target())?;
     line.end()?;
     bytes.push(b'\n');
-    Ok(bytes)
+    Ok(())
 }
 
 /// RFC 3339 in UTC with microseconds.
