@@ -12,6 +12,7 @@
 //! | [`harden`] | what the process takes from others and from itself |
 //! | [`sidecar`] | a socket beside an application, which takes keys and seals them |
 //! | [`socket`] | Unix sockets at their places, and who may reach them |
+//! | [`workers`] | the threads that serve |
 //! | [`config`], [`cli`], [`telemetry`] | around it |
 #![forbid(unsafe_code)]
 
@@ -34,3 +35,4 @@ pub mod socket;
 pub mod start;
 pub mod telemetry;
 pub mod upstream;
+pub mod workers;

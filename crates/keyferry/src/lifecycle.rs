@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     http::{App, Bound},
     single::Alone,
+    workers::Workers,
 };
 
 /// How long requests under way may take to end. With what follows it stays below the 30 seconds
@@ -46,6 +47,8 @@ pub struct Running {
     /// Ends when the last connection has.
     alive: mpsc::Receiver<()>,
     listeners: Vec<JoinHandle<()>>,
+    /// What is left on them is dropped with them, after all that is owed was written.
+    _workers: Workers,
     recording: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
     /// Given back last.
@@ -58,6 +61,7 @@ impl Running {
         bound: Vec<Bound>,
         recording: JoinHandle<()>,
         chores: Vec<JoinHandle<()>>,
+        workers: Workers,
         alone: Option<Alone>,
     ) -> Self {
         let (phase, phases) = watch::channel(Phase::Serving);
@@ -65,9 +69,21 @@ impl Running {
         let addresses = bound.iter().map(|bound| bound.address.clone()).collect();
         let listeners = bound
             .into_iter()
-            .map(|bound| tokio::spawn(bound.serve(Arc::clone(&app), phases.clone(), alive.clone())))
+            .map(|bound| {
+                tokio::spawn(bound.serve(Arc::clone(&app), workers.posts(), phases.clone(), alive.clone()))
+            })
             .collect();
-        Self { addresses, app, phase, alive: all_gone, listeners, recording, chores, alone }
+        Self {
+            addresses,
+            app,
+            phase,
+            alive: all_gone,
+            listeners,
+            recording,
+            chores,
+            _workers: workers,
+            alone,
+        }
     }
 
     /// Runs until a signal says to stop, then drains. A second signal stops at once.

@@ -1,7 +1,7 @@
 //! Start-up, read from top to bottom: secrets, store, parts, listeners. Nothing is bound before
 //! everything that can be wrong has been checked.
 
-use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
 
 use keyferry_core::{
     clock::Clock,
@@ -25,6 +25,7 @@ use crate::{
     single::{self, Alone, NotAlone},
     telemetry::metrics,
     upstream::{TrustError, UpstreamClient, plaintext_hosts},
+    workers::Workers,
 };
 
 /// The name under which the hash of the operator's token is kept.
@@ -59,6 +60,9 @@ pub enum StartError {
     /// A listener cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The threads that serve cannot be started.
+    #[error("--workers: the threads that serve requests cannot be started")]
+    Workers(#[source] std::io::Error),
     /// The operator's token is too easy to guess.
     #[error("KEYFERRY_OPERATOR_TOKEN: needs at least {MIN_OPERATOR_TOKEN} characters")]
     OperatorToken,
@@ -74,6 +78,8 @@ pub struct Surroundings {
     pub operator_token: Option<SecretBytes>,
     /// Where metrics are rendered from.
     pub metrics: PrometheusHandle,
+    /// How many threads serve.
+    pub workers: NonZeroUsize,
 }
 
 /// A program that is up, and the operator's token if it was just made.
@@ -86,7 +92,7 @@ pub struct Started {
 
 /// Starts everything.
 pub async fn start(config: Config, around: Surroundings) -> Result<Started, StartError> {
-    let Surroundings { clock, entropy, operator_token, metrics } = around;
+    let Surroundings { clock, entropy, operator_token, metrics, workers } = around;
     warn_of(&config);
     tell_of_memory();
     make_folder(&config)?;
@@ -102,7 +108,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let orders = Arc::new(Orders::new(Arc::clone(&store), Arc::clone(&counters)));
     let (operators, new_operator_token) = operators(&*store, operator_token, &*entropy).await?;
 
-    let upstream = UpstreamClient::new(config.upstream)?;
+    let upstream = UpstreamClient::new(config.upstream, workers)?;
     let providers = Arc::new(config.providers);
     let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
     let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
@@ -142,6 +148,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let app = Arc::new(App { ids, gateway, admin, health, metrics, door });
 
     let bound = bind(&config.listeners, &*entropy).await?;
+    let workers = Workers::start(workers).map_err(StartError::Workers)?;
     let mut chores = vec![
         tokio::spawn(app.gateway.watch_stalls()),
         tokio::spawn(metrics::keep_up(app.metrics.clone())),
@@ -155,7 +162,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     chores.extend(lacks_journal.map(|file| tokio::spawn(open_journal_later(file, store, recorder))));
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
-    Ok(Started { running: Running::new(app, bound, recording, chores, alone), new_operator_token })
+    Ok(Started { running: Running::new(app, bound, recording, chores, workers, alone), new_operator_token })
 }
 
 /// The lock, where only one gateway may serve.

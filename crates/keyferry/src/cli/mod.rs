@@ -21,7 +21,7 @@ mod tenant;
 mod token;
 mod upstream;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, thread::available_parallelism};
 
 use clap::{Parser, Subcommand};
 use keyferry_core::mask;
@@ -148,7 +148,12 @@ fn masked(text: &str) -> String {
     String::from_utf8_lossy(&mask::scrub(text.as_bytes(), None)).into_owned()
 }
 
-/// A runtime for commands that need one.
+/// A runtime for commands that need one. What serves connections has [others](crate::workers).
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+}
+
+/// As many as there are processors.
+fn processors() -> NonZeroUsize {
+    available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

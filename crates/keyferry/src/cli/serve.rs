@@ -1,14 +1,13 @@
 //! `keyferry serve`
 
-use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use keyferry_core::clock::SystemClock;
 use keyferry_envelope::SystemEntropy;
-use tokio::runtime::{Builder, Runtime};
 
-use super::{ConfigFile, output, secret};
+use super::{ConfigFile, output, processors, runtime, secret};
 use crate::{
     config,
     harden::{Grants, Swap, confine},
@@ -45,6 +44,7 @@ impl Serve {
             entropy: Arc::new(SystemEntropy),
             operator_token: secret::from_env("KEYFERRY_OPERATOR_TOKEN")?,
             metrics: metrics::start().context("metrics cannot be recorded")?,
+            workers: self.workers.and_then(NonZeroUsize::new).unwrap_or_else(processors),
         };
         if Swap::of("self") == Swap::On {
             tracing::warn!(event = "swap_is_on", "memory may be written to a disk");
@@ -52,7 +52,7 @@ impl Serve {
         // What is granted must be there. And no thread may be there yet: it would stay outside.
         make_folder(&config)?;
         confine(&Grants::of_gateway(&config))?.log();
-        runtime(self.workers)?.block_on(async {
+        runtime()?.block_on(async {
             let Started { running, new_operator_token } = start(config, around).await?;
             if let Some(token) = new_operator_token {
                 output::error_line(&format!("Operator token, shown this once: {}", String::from_utf8_lossy(token.expose())));
@@ -61,11 +61,4 @@ impl Serve {
             Ok(running.until_signal().await?)
         })
     }
-}
-
-/// The threads that serve.
-fn runtime(workers: Option<usize>) -> anyhow::Result<Runtime> {
-    let processors = || available_parallelism().map_or(1, NonZeroUsize::get);
-    let workers = workers.unwrap_or_else(processors);
-    Ok(Builder::new_multi_thread().worker_threads(workers).enable_all().build()?)
 }

@@ -226,7 +226,7 @@ mod tests {
             dial: vec![config::Dial { host, address, plaintext: true }],
             nameservers: Vec::new(),
         };
-        let upstream = UpstreamClient::new(limits).expect("a client");
+        let upstream = UpstreamClient::new(limits, std::num::NonZeroUsize::MIN).expect("a client");
         let issuer = Issuer {
             id: IssuerId::make(at(0), &SystemEntropy),
             tenant: "acme".parse().expect("a name"),

@@ -8,7 +8,7 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     time::timeout,
@@ -25,6 +25,7 @@ use crate::{
     config::Resources,
     lifecycle::{Phase, Phases},
     telemetry::metrics,
+    workers::Posts,
 };
 
 /// What HTTP/2 begins with (RFC 9113 §3.4).
@@ -51,6 +52,8 @@ pub(super) struct Served {
     pub(super) until: Phase,
     /// The phase.
     pub(super) phases: Phases,
+    /// Where requests find a worker that come beside others on a connection.
+    pub(super) posts: Posts,
 }
 
 impl Served {
@@ -128,7 +131,7 @@ impl Served {
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });
-        let connection = http2::Builder::new(TokioExecutor::new())
+        let connection = http2::Builder::new(self.posts.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(64)
             .max_header_list_size(MAX_HEAD as u32)

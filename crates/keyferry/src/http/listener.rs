@@ -7,6 +7,7 @@ use rustix::process::geteuid;
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
@@ -22,6 +23,7 @@ use crate::{
     config::{Bind, Listener, ListenerTls, Resources},
     lifecycle::{Phase, Phases},
     socket::{self, Place, SocketError, policy::Policy},
+    workers::Posts,
 };
 
 /// Connections a listener serves at once.
@@ -104,14 +106,16 @@ fn acceptor(tls: &ListenerTls) -> Result<TlsAcceptor, String> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// A connection on its way to the worker that will serve it, known to no runtime.
+#[expect(clippy::disallowed_types, reason = "one that was accepted: it opens none")]
 enum Accepted {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
 }
 
 impl Bound {
-    /// Accepts connections until the drain begins. Each holds `alive` as long as it is served.
-    pub async fn serve(self, app: Arc<App>, mut phases: Phases, alive: mpsc::Sender<()>) {
+    /// Accepts connections until the drain begins, and hands them to the workers. Each holds `alive` as long as it is served.
+    pub async fn serve(self, app: Arc<App>, posts: Posts, mut phases: Phases, alive: mpsc::Sender<()>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         // A listener that only tells how things are does so to the end, and nobody waits for it.
         let takes_requests = self.resources.gateway || self.resources.admin;
@@ -132,12 +136,13 @@ impl Bound {
                         client,
                         until,
                         phases: phases.clone(),
+                        posts: posts.clone(),
                     };
-                    tokio::spawn(serve_one(served, stream, self.tls.clone(), permit, alive.clone()));
+                    posts.serve(serve_one(served, stream, self.tls.clone(), permit, alive.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, or a client that went away in the queue.
-                    tracing::warn!(event = "accept_failed", %error);
+                    tell_of_failure(&error);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -151,14 +156,18 @@ impl Bound {
                 stream.set_nodelay(true)?;
                 let client =
                     ClientAddr { ip: Some(address.ip().to_canonical()), over_tls: self.tls.is_some() };
-                Ok((Accepted::Tcp(stream), client))
+                Ok((Accepted::Tcp(stream.into_std()?), client))
             }
             Socket::Unix(socket, _) => {
                 let client = ClientAddr { ip: None, over_tls: self.tls.is_some() };
-                Ok((Accepted::Unix(socket.accept().await?.0), client))
+                Ok((Accepted::Unix(socket.accept().await?.0.into_std()?), client))
             }
         }
     }
+}
+
+fn tell_of_failure(error: &io::Error) {
+    tracing::warn!(event = "accept_failed", %error);
 }
 
 async fn serve_one(
@@ -168,18 +177,24 @@ async fn serve_one(
     _permit: OwnedSemaphorePermit,
     _alive: Option<mpsc::Sender<()>>,
 ) {
-    match (stream, tls) {
-        (Accepted::Tcp(stream), None) => served.run(stream).await,
-        (Accepted::Unix(stream), None) => served.run(stream).await,
-        (Accepted::Tcp(stream), Some(tls)) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(Rinsed(stream))).await {
-                served.run(stream).await;
-            }
-        }
-        (Accepted::Unix(stream), Some(tls)) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(Rinsed(stream))).await {
-                served.run(stream).await;
-            }
-        }
+    match stream {
+        Accepted::Tcp(stream) => match TcpStream::from_std(stream) {
+            Ok(stream) => serve_stream(served, stream, tls).await,
+            Err(error) => tell_of_failure(&error),
+        },
+        Accepted::Unix(stream) => match UnixStream::from_std(stream) {
+            Ok(stream) => serve_stream(served, stream, tls).await,
+            Err(error) => tell_of_failure(&error),
+        },
+    }
+}
+
+async fn serve_stream<T>(served: Served, stream: T, tls: Option<TlsAcceptor>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(tls) = tls else { return served.run(stream).await };
+    if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(Rinsed(stream))).await {
+        served.run(stream).await;
     }
 }

@@ -27,6 +27,7 @@ use super::{
     request::RequestHead,
     stream::Stream,
 };
+use crate::workers::number_of_this_thread;
 
 /// How much is read at once, at first and when answers are long.
 const LEAST_READ: usize = 4 * 1024;
@@ -37,6 +38,8 @@ const LEAST_ROOM: usize = 1024;
 /// One connection.
 pub(super) struct Line {
     stream: Stream,
+    /// Which worker's runtime hears of it.
+    opened_by: usize,
     /// Read and not yet taken.
     input: BytesMut,
     /// How much is read at once.
@@ -67,12 +70,18 @@ impl Line {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
+            opened_by: number_of_this_thread(),
             input: BytesMut::new(),
             reads: LEAST_READ,
             grown: false,
             framing: Framing::Length(0),
             persists: true,
         }
+    }
+
+    /// The number of the worker that opened it; 0 if another thread did.
+    pub(super) fn opened_by(&self) -> usize {
+        self.opened_by
     }
 
     /// Sends a request and waits for the head of its answer.

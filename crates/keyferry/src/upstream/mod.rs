@@ -25,6 +25,7 @@ mod stream;
 mod tls;
 
 use std::{
+    num::NonZeroUsize,
     path::Path,
     sync::{
         Arc,
@@ -52,7 +53,7 @@ use self::{
     dial::Dialer,
     line::{Line, Unanswered},
 };
-use crate::{config, telemetry::metrics};
+use crate::{config, telemetry::metrics, workers::number_of_this_thread};
 
 /// One request to a provider.
 pub struct Call {
@@ -81,8 +82,8 @@ impl Call {
 pub struct UpstreamClient {
     dialer: Dialer,
     pool: Pool,
-    /// How many requests are not answered yet.
-    sending: AtomicUsize,
+    /// How many requests are not answered yet, of each worker and of all other threads together.
+    sending: Box<[AtomicUsize]>,
     /// The limits it keeps.
     pub limits: config::Upstream,
 }
@@ -93,13 +94,14 @@ pub fn plaintext_hosts(upstream: &config::Upstream) -> impl Iterator<Item = &Pro
 }
 
 impl UpstreamClient {
-    /// Makes the client. There is one.
-    pub fn new(limits: config::Upstream) -> Result<Arc<Self>, TrustError> {
+    /// Makes the client. There is one, for so many workers.
+    pub fn new(limits: config::Upstream, workers: NonZeroUsize) -> Result<Arc<Self>, TrustError> {
+        let threads = workers.get() + 1;
         let tls = tls::Tls::new(limits.extra_ca.as_deref().map(Path::new))?;
         Ok(Arc::new(Self {
             dialer: Dialer::new(&limits, tls),
-            pool: Pool::default(),
-            sending: AtomicUsize::new(0),
+            pool: Pool::new(threads),
+            sending: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
             limits,
         }))
     }
@@ -139,11 +141,12 @@ impl UpstreamClient {
         }
     }
 
-    /// Lets others come this far who are ready, so that one sends right behind the other: what finds its receiver asleep
+    /// Lets others of this thread come this far who are ready, so that one sends right behind the other: what finds its receiver asleep
     /// wakes it, and to be woken for each costs more than what is sent. Whoever is alone waits for nobody.
     async fn after_others(&self) -> Sending<'_> {
-        let others = self.sending.fetch_add(1, Ordering::Relaxed);
-        let sending = Sending(&self.sending);
+        let of_thread = &self.sending[number_of_this_thread() % self.sending.len()];
+        let others = of_thread.fetch_add(1, Ordering::Relaxed);
+        let sending = Sending(of_thread);
         if others > 0 {
             yield_now().await;
         }

@@ -1,7 +1,8 @@
 //! Idle connections, kept by lane: a host, what it is called for, and a tenant.
 //!
 //! Tenants never share a connection to a provider, so nothing that goes wrong on one can reach
-//! into another's answer.
+//! into another's answer. The threads that serve do: each takes first what was opened by itself, since that is where the kernel's word of it
+//! arrives, but another's sooner than none.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,6 +16,7 @@ use keyferry_core::{
 };
 
 use super::line::Line;
+use crate::workers::number_of_this_thread;
 
 /// Connections one lane keeps: as many as a busy tenant has requests at once, or each burst would open them anew.
 const MAX_IDLE_PER_LANE: usize = 256;
@@ -58,28 +60,42 @@ impl Purpose {
 }
 
 /// The idle connections.
-#[derive(Default)]
 pub(super) struct Pool(Mutex<Idle>);
 
-#[derive(Default)]
 struct Idle {
-    lanes: Map<Lane, Vec<(Instant, Line)>>,
+    /// Those of each thread.
+    homes: Vec<Lanes>,
     count: usize,
 }
 
+type Lanes = Map<Lane, Vec<(Instant, Line)>>;
+
 impl Idle {
+    /// One that this thread opened, or else another one.
     fn pop(&mut self, lane: &Lane) -> Option<(Instant, Line)> {
-        let connections = self.lanes.get_mut(lane)?;
-        let last = connections.pop();
+        let own = number_of_this_thread() % self.homes.len();
+        let others = (0..self.homes.len()).filter(|home| *home != own);
+        let last = std::iter::once(own).chain(others).find_map(|home| pop(self.homes.get_mut(home)?, lane));
         self.count -= usize::from(last.is_some());
-        if connections.is_empty() {
-            self.lanes.remove(lane);
-        }
         last
     }
 }
 
+fn pop(lanes: &mut Lanes, lane: &Lane) -> Option<(Instant, Line)> {
+    let connections = lanes.get_mut(lane)?;
+    let last = connections.pop();
+    if connections.is_empty() {
+        lanes.remove(lane);
+    }
+    last
+}
+
 impl Pool {
+    /// For so many threads.
+    pub(super) fn new(threads: usize) -> Self {
+        Self(Mutex::new(Idle { homes: (0..threads).map(|_| Lanes::default()).collect(), count: 0 }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,11 +116,14 @@ impl Pool {
         if !line.may_serve_again() {
             return;
         }
-        let mut idle = self.lock();
+        let mut guard = self.lock();
+        let idle = &mut *guard;
         if idle.count >= MAX_IDLE {
             return;
         }
-        let connections = idle.lanes.entry(lane.clone()).or_default();
+        // Where it came from: a thread that borrowed one gives it back.
+        let home = line.opened_by() % idle.homes.len();
+        let connections = idle.homes[home].entry(lane.clone()).or_default();
         if connections.len() < MAX_IDLE_PER_LANE {
             connections.push((Instant::now(), line));
             idle.count += 1;
@@ -115,11 +134,13 @@ impl Pool {
     pub(super) fn sweep(&self) {
         let mut idle = self.lock();
         let mut kept = 0;
-        idle.lanes.retain(|_, connections| {
-            connections.retain(|(since, line)| is_good(*since, line));
-            kept += connections.len();
-            !connections.is_empty()
-        });
+        for lanes in &mut idle.homes {
+            lanes.retain(|_, connections| {
+                connections.retain(|(since, line)| is_good(*since, line));
+                kept += connections.len();
+                !connections.is_empty()
+            });
+        }
         idle.count = kept;
     }
 }

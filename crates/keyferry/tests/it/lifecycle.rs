@@ -46,11 +46,28 @@ async fn as_many_threads_serve_as_are_asked_for() {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("its threads");
         let name =
             |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        tasks.flatten().map(name).filter(|name| name.starts_with("tokio-")).count()
+        tasks.flatten().map(name).filter(|name| name.starts_with("worker-")).count()
     };
-    let (one, many) = (serving("1").await, serving("40").await);
-    // A few more of the same name run what may block.
-    assert!((1..20).contains(&one) && (40..60).contains(&many), "{one} and {many}");
+    assert_eq!((serving("1").await, serving("40").await), (1, 40));
+}
+
+#[tokio::test]
+async fn threads_that_serve_share_the_connections_to_a_provider() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::start(Options::to(&provider).env("KEYFERRY_WORKERS", "4")).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    let bearer = format!("Bearer {}", tenant.caller_token);
+    let body = json!({"model": "m", "messages": []}).to_string();
+    // They stay open, so each comes to another thread than the one before.
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = Connection::open(gateway.port()).await;
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        client.request("POST", CHAT, &headers, body.as_bytes()).await;
+        client.reply().await.expect(200);
+        clients.push(client);
+    }
+    assert_eq!((provider.count(), provider.connections()), (8, 1));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use keyferry_core::{clock::SystemClock, net::host::ProviderHost, provider::BUILT
 use keyferry_envelope::{Entropy, SecretBytes, SystemEntropy};
 
 use self::{folder::Folder, provider::Simulated, stage::Stage};
-use super::runtime;
+use super::{processors, runtime};
 use crate::{
     config::{self, Bind, Config, ConfigError, Dial, Listener, Resources},
     lifecycle,
@@ -48,6 +48,7 @@ impl Demo {
             entropy: Arc::new(SystemEntropy),
             operator_token: Some(SecretBytes::new(operator.clone().into_bytes())),
             metrics: metrics::start().context("metrics cannot be recorded")?,
+            workers: processors(),
         };
         let started = start(configuration(&folder, &provider)?, around).await?;
         let url = started.running.addresses.first().cloned().unwrap_or_default();
