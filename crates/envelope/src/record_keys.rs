@@ -29,7 +29,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) protected: &'a Protected<'a>,
 }
 
-/// The keys of records under one KEK, the oldest in front.
+/// The keys of records under one KEK, the one that was used last at the end.
 #[derive(Default)]
 pub(crate) struct RecordKeys(Mutex<Vec<Remembered>>);
 
@@ -53,8 +53,11 @@ impl Remembered {
 impl RecordKeys {
     /// The key that was derived from this before.
     pub(crate) fn find(&self, origin: &Origin<'_>) -> Option<Arc<LayerKey>> {
-        let keys = self.lock();
-        keys.iter().find(|remembered| remembered.is_of(origin)).map(|found| Arc::clone(&found.key))
+        let mut keys = self.lock();
+        let at = keys.iter().position(|remembered| remembered.is_of(origin))?;
+        // To the end: it was used last.
+        keys[at..].rotate_left(1);
+        keys.last().map(|found| Arc::clone(&found.key))
     }
 
     /// Remembers the key that was derived from this.
@@ -130,16 +133,19 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_limit_are_remembered_and_the_oldest_makes_room() {
+    fn no_more_than_the_limit_are_remembered_and_what_was_not_used_for_longest_makes_room() {
         let keys = RecordKeys::default();
         let names: Vec<Vec<u8>> = (0..=MOST).map(|number| vec![number as u8; 4]).collect();
         let origin = |number: usize| Origin { aad: &names[number], ..ORIGIN };
-        for number in 0..=MOST {
+        for number in 0..MOST {
             remember(&keys, &origin(number), number as u8);
         }
+        assert_eq!(found(&keys, &origin(0)), Some(0));
+        remember(&keys, &origin(MOST), MOST as u8);
         assert_eq!(keys.lock().len(), MOST);
-        assert_eq!(found(&keys, &origin(0)), None);
-        assert_eq!(found(&keys, &origin(1)), Some(1));
-        assert_eq!(found(&keys, &origin(MOST)), Some(MOST as u8));
+        assert_eq!(found(&keys, &origin(1)), None);
+        for number in (0..=MOST).filter(|number| *number != 1) {
+            assert_eq!(found(&keys, &origin(number)), Some(number as u8));
+        }
     }
 }

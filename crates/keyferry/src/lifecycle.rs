@@ -47,8 +47,8 @@ pub struct Running {
     /// Ends when the last connection has.
     alive: mpsc::Receiver<()>,
     listeners: Vec<JoinHandle<()>>,
-    /// What is left on them is dropped with them, after all that is owed was written.
-    _workers: Workers,
+    /// What is left on them is dropped with them.
+    workers: Workers,
     recording: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
     /// Given back last.
@@ -73,17 +73,7 @@ impl Running {
                 tokio::spawn(bound.serve(Arc::clone(&app), workers.posts(), phases.clone(), alive.clone()))
             })
             .collect();
-        Self {
-            addresses,
-            app,
-            phase,
-            alive: all_gone,
-            listeners,
-            recording,
-            chores,
-            _workers: workers,
-            alone,
-        }
+        Self { addresses, app, phase, alive: all_gone, listeners, recording, chores, workers, alone }
     }
 
     /// Runs until a signal says to stop, then drains. A second signal stops at once.
@@ -130,6 +120,8 @@ impl Running {
             let _ = self.recording.await;
         }
         let _ = timeout(LAST_SECONDS, store.close()).await;
+        // Only now: connections to the store may be theirs.
+        drop(self.workers);
         drop(self.alone);
     }
 }

@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -18,6 +19,8 @@ use tokio::{
     sync::watch,
 };
 
+/// How long threads are waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// So much more than the one with the least a worker may have to do before what comes to it is given away.
 const SLACK: usize = 8;
 
@@ -30,7 +33,8 @@ pub fn number_of_this_thread() -> usize {
     NUMBER.get()
 }
 
-/// The threads. When this is dropped they end, and what runs on them is dropped there.
+/// The threads. When this is dropped they end, and what runs on them is dropped there. One that is held up is not waited for longer than a
+/// second: it ends with the process.
 pub struct Workers {
     posts: Posts,
     threads: Vec<JoinHandle<()>>,
@@ -91,9 +95,9 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.running = None;
-        for thread in self.threads.drain(..) {
-            // One that panicked has ended as well.
-            let _ = thread.join();
+        let until = Instant::now() + PATIENCE;
+        while !self.threads.iter().all(JoinHandle::is_finished) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -159,7 +163,7 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, future::pending, sync::mpsc, time::Duration};
+    use std::{collections::BTreeMap, future::pending, sync::mpsc};
 
     use super::*;
 

@@ -148,9 +148,11 @@ fn masked(text: &str) -> String {
     String::from_utf8_lossy(&mask::scrub(text.as_bytes(), None)).into_owned()
 }
 
-/// A runtime for commands that need one. What serves connections has [others](crate::workers).
+/// A runtime for commands that need one. What the gateway serves has [others](crate::workers); this one has several threads there too, so
+/// that a disk that holds up one of them keeps nobody from hearing a signal.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+    let threads = processors().get().max(2);
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
 }
 
 /// As many as there are processors.

@@ -138,7 +138,13 @@ impl Bound {
                         phases: phases.clone(),
                         posts: posts.clone(),
                     };
-                    posts.serve(serve_one(served, stream, self.tls.clone(), permit, alive.clone()));
+                    let serving = serve_one(served, stream, self.tls.clone(), permit, alive.clone());
+                    if takes_requests {
+                        posts.serve(serving);
+                    } else {
+                        // How things are is told also while workers are held up.
+                        tokio::spawn(serving);
+                    }
                 }
                 Err(error) => {
                     // Out of descriptors, or a client that went away in the queue.

@@ -60,13 +60,14 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut bytes = ROOM.take();
+        // A thread that ends has no room any more.
+        let mut bytes = ROOM.try_with(Cell::take).unwrap_or_default();
         bytes.reserve(USUAL);
         put(event, &mut bytes).map_err(|_| fmt::Error)?;
         line.write_str(std::str::from_utf8(&bytes).map_err(|_| fmt::Error)?)?;
         if bytes.capacity() <= KEPT {
             bytes.clear();
-            ROOM.set(bytes);
+            let _ = ROOM.try_with(|room| room.set(bytes));
         }
         Ok(())
     }

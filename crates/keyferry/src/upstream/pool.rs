@@ -18,7 +18,7 @@ use keyferry_core::{
 use super::line::Line;
 use crate::workers::number_of_this_thread;
 
-/// Connections one lane keeps: as many as a busy tenant has requests at once, or each burst would open them anew.
+/// Connections one lane keeps, those of all threads together: as many as a busy tenant has requests at once, or each burst would open them anew.
 const MAX_IDLE_PER_LANE: usize = 256;
 /// Connections all lanes keep together.
 const MAX_IDLE: usize = 1024;
@@ -60,7 +60,11 @@ impl Purpose {
 }
 
 /// The idle connections.
-pub(super) struct Pool(Mutex<Idle>);
+pub(super) struct Pool {
+    idle: Mutex<Idle>,
+    /// How many of a lane each thread keeps.
+    most: usize,
+}
 
 struct Idle {
     /// Those of each thread.
@@ -91,13 +95,16 @@ fn pop(lanes: &mut Lanes, lane: &Lane) -> Option<(Instant, Line)> {
 }
 
 impl Pool {
-    /// For so many threads.
+    /// For so many threads, the one counted in that stands for all that do not serve.
     pub(super) fn new(threads: usize) -> Self {
-        Self(Mutex::new(Idle { homes: (0..threads).map(|_| Lanes::default()).collect(), count: 0 }))
+        let homes = (0..threads).map(|_| Lanes::default()).collect();
+        // One of them is for those that serve nobody.
+        let most = MAX_IDLE_PER_LANE.div_ceil(threads.saturating_sub(1).max(1));
+        Self { idle: Mutex::new(Idle { homes, count: 0 }), most }
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection of a lane that was used last, if one is still good.
@@ -124,7 +131,7 @@ impl Pool {
         // Where it came from: a thread that borrowed one gives it back.
         let home = line.opened_by() % idle.homes.len();
         let connections = idle.homes[home].entry(lane.clone()).or_default();
-        if connections.len() < MAX_IDLE_PER_LANE {
+        if connections.len() < self.most {
             connections.push((Instant::now(), line));
             idle.count += 1;
         }

@@ -85,8 +85,7 @@ async fn run(writer: Arc<Writer>, mut waiting: mpsc::Receiver<Asked>) {
     }
 }
 
-/// Takes those as well who are about to ask. No time is waited: whoever is ready to run runs once, and again as long as that
-/// brings questions.
+/// Takes those as well who are about to ask. No time is waited: it looks once more, and again as long as that brings questions.
 async fn gather(some: &mut Vec<Asked>, waiting: &mut mpsc::Receiver<Asked>) {
     for _ in 0..ROUNDS {
         if some.len() >= MOST {

@@ -75,8 +75,8 @@ impl Writer {
     /// Takes the rows of those as well that are about to end, for a transaction costs more than a row.
     ///
     /// If nobody waits, that takes some time; the rows are in the journal, and whoever is in line then has his turn with them. Else
-    /// it takes none, but whatever is ready to run runs once, and again as long as that brings rows; and whoever is alone waits
-    /// for nobody.
+    /// it takes none, but it looks once more, and again as long as that brings rows, for workers hand them in meanwhile; and whoever is
+    /// alone waits for nobody.
     async fn gather(&mut self, batch: &mut Vec<Entry>) {
         if batch.iter().all(|entry| entry.done.is_none()) {
             tokio::select! {
