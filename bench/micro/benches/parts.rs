@@ -52,8 +52,10 @@ fn open_a_stored_key(bencher: Bencher) {
 #[divan::bench]
 fn open_a_stored_key_for_the_first_time(bencher: Bencher) {
     let (opener, kek, sealed) = stored();
-    let unused =
-        || TenantKek::from_secret(kek.id().clone(), SecretBytes::copy_of(kek.secret().expose())).expect("32 bytes");
+    let unused = || {
+        TenantKek::from_secret(kek.id().clone(), SecretBytes::copy_of(kek.secret().expose()))
+            .expect("32 bytes")
+    };
     bencher
         .with_inputs(unused)
         .bench_local_refs(|kek| opener.open(kek, &CONTEXT, black_box(&sealed)).expect("opens"));
