@@ -1,5 +1,5 @@
-//! The threads that serve connections. Each has a runtime of its own, and a connection stays with the one it was given to: nothing of
-//! a request crosses from one processor to another, and nobody is woken to look for work that one thread could do alone. See
+//! The threads that serve connections. Each has a runtime of its own, and a connection stays with the one it was given to: what is
+//! known of it stays in one processor's cache, and nobody is woken to look for work that one thread could do alone. See
 //! `docs/adr/0026-a-runtime-for-each-worker.md`.
 
 use std::{
