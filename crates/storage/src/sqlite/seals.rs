@@ -30,8 +30,6 @@ use crate::{errors::away, rows::Reader};
 /// Those of one transaction, and those that may wait.
 const MOST: usize = 64;
 const WAITING: usize = 8192;
-/// How often others are let run before a transaction, at most.
-const ROUNDS: usize = 4;
 /// How long one waits for its answer. A use that is counted later than that counts, and nobody has it.
 const PATIENCE: Duration = Duration::from_millis(900);
 
@@ -74,32 +72,12 @@ fn late(why: &str) -> StoreError {
 async fn run(writer: Arc<Writer>, mut waiting: mpsc::Receiver<Asked>) {
     let mut some = Vec::with_capacity(MOST);
     while waiting.recv_many(&mut some, MOST).await > 0 {
-        gather(&mut some, &mut waiting).await;
         // Of those that went away nothing is used.
         some.retain(|asked| !asked.answer.is_closed());
         let all = if some.is_empty() { Ok(Vec::new()) } else { judge(&writer, &some).await };
         let all = all.unwrap_or_else(|error| vec![Err(error); some.len()]);
         for (asked, one) in some.drain(..).zip(all) {
             let _ = asked.answer.send(one);
-        }
-    }
-}
-
-/// Takes those as well who are about to ask. No time is waited: it looks once more, and again as long as that brings questions.
-async fn gather(some: &mut Vec<Asked>, waiting: &mut mpsc::Receiver<Asked>) {
-    for _ in 0..ROUNDS {
-        if some.len() >= MOST {
-            return;
-        }
-        tokio::task::yield_now().await;
-        let before = some.len();
-        while some.len() < MOST
-            && let Ok(asked) = waiting.try_recv()
-        {
-            some.push(asked);
-        }
-        if some.len() == before {
-            return;
         }
     }
 }

@@ -3,5 +3,7 @@
 mod faults;
 mod fitness;
 mod loss;
+mod shortcuts;
 mod stage;
 mod together;
+mod way;

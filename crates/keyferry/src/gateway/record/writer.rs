@@ -14,15 +14,13 @@ use keyferry_core::{
     record::{Accounting, UsageRecord},
 };
 use keyferry_storage::UsageJournal;
-use tokio::{sync::mpsc, task::yield_now, time::sleep};
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{super::holds::Holds, Entry, State};
 use crate::telemetry::{Seldom, metrics};
 
 /// Rows that are stored at once.
 const BATCH: usize = 256;
-/// How often others are let run before a transaction, at most.
-const ROUNDS: usize = 4;
 /// How long rows that nobody waits for are gathered. Longer, and what is stored at once keeps a processor so long that others
 /// wait for it.
 const DELAY: Duration = Duration::from_millis(20);
@@ -40,7 +38,7 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         while self.line.recv_many(&mut batch, BATCH).await > 0 {
-            self.gather(&mut batch).await;
+            self.linger(&batch).await;
             let state = Arc::clone(&self.state);
             let pass = state.begun.fetch_add(1, Ordering::AcqRel) + 1;
             // Those whose rows may be in the page that is turned, and no others.
@@ -72,29 +70,13 @@ impl Writer {
         }
     }
 
-    /// Takes the rows of those as well that are about to end, for a transaction costs more than a row.
-    ///
-    /// If nobody waits, that takes some time; the rows are in the journal, and whoever is in line then has his turn with them. Else
-    /// it takes none, but it looks once more, and again as long as that brings rows, for workers hand them in meanwhile; and whoever is
-    /// alone waits for nobody.
-    async fn gather(&mut self, batch: &mut Vec<Entry>) {
+    /// Waits for more rows, for a transaction costs more than a row, if nobody waits for these: they are in the journal. Whoever is in line
+    /// then has his turn with them. Where somebody waits, those are stored together that came while the ones before were stored.
+    async fn linger(&self, batch: &[Entry]) {
         if batch.iter().all(|entry| entry.done.is_none()) {
             tokio::select! {
                 () = sleep(DELAY) => {}
                 () = self.state.urgent.notified() => {}
-            }
-            return;
-        }
-        for _ in 0..ROUNDS {
-            let alone = self.state.taken.load(Ordering::Relaxed) == batch.len();
-            if alone || batch.len() >= BATCH {
-                return;
-            }
-            yield_now().await;
-            let before = batch.len();
-            self.take(batch, BATCH);
-            if batch.len() == before {
-                return;
             }
         }
     }

@@ -121,6 +121,11 @@ impl Line {
         }
     }
 
+    /// How long ago the last answer came.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.last_answer.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
     /// Gives the connection up.
     pub(super) fn end(&self, why: Ended) {
         // If it is full, somebody said so before.

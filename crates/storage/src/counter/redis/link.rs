@@ -22,6 +22,7 @@ use super::{
     greeting::{self, Generation},
     line::{Driver, Ended, Line, Silence},
     script::{Answer, Call},
+    shortcut::{Shortcut, Shortcuts},
 };
 
 /// What a question may take, with everything that is done for it.
@@ -38,12 +39,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Link {
     shared: Arc<Shared>,
+    shortcuts: Shortcuts,
     /// Ends when the link is dropped.
     _keeper: JoinSet<()>,
 }
 
 struct Shared {
-    dialler: Dialler,
+    dialler: Arc<Dialler>,
     state: watch::Sender<State>,
     generation: Mutex<Generation>,
     in_flight: Semaphore,
@@ -71,6 +73,8 @@ impl Link {
         let settling = greeting::generation(line.connection(), &line.run_id, known);
         let settled = timeout_at(Instant::now() + DEADLINE, settling).await;
         let generation = settled.map_err(|_| RedisError::Away("it does not answer"))??;
+        let dialler = Arc::new(dialler);
+        let shortcuts = Shortcuts::new(Arc::clone(&dialler));
         let shared = Arc::new(Shared {
             dialler,
             state: watch::Sender::new(State::Up(Arc::new(line))),
@@ -79,7 +83,7 @@ impl Link {
         });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&shared), driver));
-        Ok(Self { shared, _keeper: keeper })
+        Ok(Self { shared, shortcuts, _keeper: keeper })
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -89,8 +93,9 @@ impl Link {
     /// Puts questions in one round trip, and again those that the server could not understand yet.
     pub(super) async fn ask(&self, calls: Vec<Call>) -> Result<Vec<Answer>, CountersAway> {
         let shared = Arc::clone(&self.shared);
+        let shortcut = self.shortcuts.here();
         let deadline = Instant::now() + DEADLINE;
-        let asking = tokio::spawn(async move { shared.ask(&calls, deadline).await });
+        let asking = tokio::spawn(async move { shared.ask(&calls, shortcut, deadline).await });
         asking.await.unwrap_or_else(|_| Err(away("the gateway is ending")))
     }
 }
@@ -170,13 +175,21 @@ impl Shared {
         Ok(())
     }
 
-    async fn ask(&self, calls: &[Call], deadline: Instant) -> Result<Vec<Answer>, CountersAway> {
+    async fn ask(
+        &self,
+        calls: &[Call],
+        mut shortcut: Option<Arc<Shortcut>>,
+        deadline: Instant,
+    ) -> Result<Vec<Answer>, CountersAway> {
         let waiting = timeout_at(deadline, self.in_flight.acquire()).await;
         let Ok(Ok(_under_way)) = waiting else { return Err(away("too many questions are under way")) };
         let mut answers: Vec<Option<Answer>> = calls.iter().map(|_| None).collect();
         let mut by_hash = true;
         for _ in 0..ROUNDS {
-            let line = self.line(deadline).await?;
+            let first = self.line(deadline).await?;
+            // What did not understand the question at once is settled on the first connection.
+            let shorter = shortcut.take().and_then(|shortcut| shortcut.to_the_same(&first));
+            let line = shorter.as_ref().unwrap_or(&first);
             let generation = self.generation().id;
             let mut pipeline = Pipeline::new();
             let open = || answers.iter().enumerate().filter(|(_, answer)| answer.is_none());
@@ -193,14 +206,14 @@ impl Shared {
             }
             let mut is_other = false;
             for (at, value) in asked.into_iter().zip(values) {
-                match heard(value, &line)? {
+                match heard(value, line)? {
                     Heard::Answer(answer) => answers[at] = Some(answer),
                     Heard::NoScript => by_hash = false,
                     Heard::OtherGeneration => is_other = true,
                 }
             }
             if is_other {
-                let settling = timeout_at(deadline, self.settle_generation(&line, &generation)).await;
+                let settling = timeout_at(deadline, self.settle_generation(&first, &generation)).await;
                 settling
                     .map_err(|_| away("it did not answer in time"))?
                     .map_err(|error| CountersAway(error.to_string()))?;

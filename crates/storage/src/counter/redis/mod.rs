@@ -15,6 +15,7 @@ mod line;
 mod link;
 mod plan;
 mod script;
+mod shortcut;
 
 use std::path::Path;
 
