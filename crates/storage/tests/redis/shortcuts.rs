@@ -1,13 +1,21 @@
 //! One gateway whose threads ask, each on a runtime of its own and a connection of that.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use keyferry_core::port::counter::{Counters, CountersAway, Decision};
 use keyferry_storage::counter::RedisCounters;
 use keyferry_storage_testing::redis::RedisServer;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::{sleep, timeout},
+};
 
 use crate::{
     stage::{Request, away, is_taken, open, soon, tenant, time_of},
-    way::Way,
+    way::{Connection, Way},
 };
 
 /// A gateway: the runtime that opened the counters and goes on beside the others, and a thread's.
@@ -35,25 +43,17 @@ impl Stage {
     /// With that and the worker's.
     fn with_a_shortcut(server: &RedisServer) -> Self {
         let stage = Self::new(server);
-        stage.take_a_shortcut(&stage.worker);
+        stage.take_a_shortcut(&stage.worker, &stage.way.wait_for(1)[0]);
         stage
     }
 
-    /// Asks on a runtime until its questions have a connection of their own.
-    fn take_a_shortcut(&self, runtime: &Runtime) {
-        let before = self.way.connections().len();
-        runtime.block_on(async {
-            self.counters.ping().await.expect("answers");
-            let own = || self.way.connections().get(before).cloned();
-            soon(|| async {
-                self.counters.ping().await?;
-                let asked = own().map_or(0, |own| own.asked());
-                self.counters.ping().await?;
-                let asks_there = own().is_some_and(|own| own.asked() > asked && asked > 0);
-                asks_there.then_some(()).ok_or_else(|| CountersAway("not yet".to_owned()))
-            })
-            .await;
-        });
+    /// Asks on a runtime until its questions are asked on another connection than the first.
+    fn take_a_shortcut(&self, runtime: &Runtime, first: &Connection) {
+        runtime.block_on(soon(|| async {
+            let before = first.asked();
+            self.counters.ping().await?;
+            (first.asked() == before).then_some(()).ok_or_else(|| CountersAway("not yet".to_owned()))
+        }));
     }
 }
 
@@ -62,7 +62,7 @@ fn each_runtime_asks_on_a_connection_of_its_own_which_goes_with_it() {
     let Some(server) = RedisServer::start("shortcuts") else { return };
     let stage = Stage::with_a_shortcut(&server);
     let second = runtime();
-    stage.take_a_shortcut(&second);
+    stage.take_a_shortcut(&second, &stage.way.wait_for(2)[0]);
     let there = stage.way.wait_for(3);
     for (runtime, own) in [(&stage.worker, 1), (&second, 2)] {
         let before: Vec<_> = there.iter().map(|connection| connection.asked()).collect();
@@ -87,7 +87,7 @@ fn a_runtime_is_answered_at_once_as_long_as_its_connection_is_being_made() {
 }
 
 #[test]
-fn a_connection_that_is_dead_costs_one_question_and_the_others_are_asked_on_the_first() {
+fn what_is_asked_on_a_dead_connection_is_refused_in_time_and_what_comes_then_is_asked_on_the_first() {
     let Some(server) = RedisServer::start("shortcuts_dead") else { return };
     let stage = Stage::with_a_shortcut(&server);
     let there = stage.way.wait_for(2);
@@ -98,16 +98,16 @@ fn a_connection_that_is_dead_costs_one_question_and_the_others_are_asked_on_the_
         stage.counters.ping().await.expect("answers");
         assert!(there[0].asked() > before);
     });
-    stage.take_a_shortcut(&stage.worker);
+    stage.take_a_shortcut(&stage.worker, &there[0]);
 }
 
 #[test]
-fn while_the_first_connection_is_away_nothing_is_counted() {
+fn while_the_first_connection_is_away_nothing_is_counted_and_there_are_no_others() {
     let Some(server) = RedisServer::start("shortcuts_first") else { return };
-    let Some(other) = RedisServer::start("shortcuts_gone") else { return };
+    let Some(gone) = RedisServer::start("shortcuts_gone") else { return };
     let stage = Stage::with_a_shortcut(&server);
-    other.kill();
-    stage.way.turn_to(&other);
+    gone.kill();
+    stage.way.turn_to(&gone);
     let there = stage.way.wait_for(2);
     there[0].cut();
     stage.way.wait_for(1);
@@ -116,9 +116,41 @@ fn while_the_first_connection_is_away_nothing_is_counted() {
     stage.worker.block_on(async {
         away(stage.counters.ping()).await;
         assert_eq!(there[1].asked(), before);
+        stage.way.wait_for(0);
         stage.way.turn_to(&server);
         soon(|| stage.counters.ping()).await;
     });
+}
+
+#[test]
+fn a_dead_first_connection_is_found_out_when_a_worker_needs_it() {
+    let Some(server) = RedisServer::start("shortcuts_needed") else { return };
+    let stage = Stage::with_a_shortcut(&server);
+    stage.way.wait_for(2)[0].stop();
+    server.client(0).ask::<()>("FLUSHALL");
+    stage.worker.block_on(async {
+        away(stage.counters.ping()).await;
+        soon(|| stage.counters.ping()).await;
+    });
+}
+
+#[test]
+fn dead_connections_are_found_out_though_nobody_asks() {
+    let Some(server) = RedisServer::start("shortcuts_quiet") else { return };
+    let stage = Stage::with_a_shortcut(&server);
+    let dead = stage.way.wait_for(2);
+    for connection in &dead {
+        connection.stop();
+    }
+    let begun = Instant::now();
+    stage.worker.block_on(async {
+        while dead.iter().any(|connection| !connection.has_ended()) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nobody has noticed");
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    stage.way.wait_for(1);
+    stage.worker.block_on(stage.counters.ping()).expect("answers");
 }
 
 #[test]
@@ -146,20 +178,55 @@ fn a_connection_that_leads_to_another_server_than_the_first_is_not_asked_on() {
         return;
     };
     let stage = Stage::new(&server);
+    // As a replica that was promoted has it.
+    let generation: Vec<String> = server.client(0).ask("HGETALL kf:generation");
+    other.client(0).ask::<()>(&format!("HSET kf:generation {}", generation.join(" ")));
     stage.way.turn_to(&other);
     let tenant = tenant(1);
     let request = Request::of(&tenant, time_of(&server)).with_claim(1);
-    assert!(is_taken(&stage.main.block_on(request.decide(&stage.counters))));
+    let epoch = stage.main.block_on(stage.counters.epoch(&tenant)).expect("answers");
+    let plan = request.plan(epoch);
+    assert!(is_taken(&stage.main.block_on(stage.counters.decide(&plan)).expect("answers")));
     stage.worker.block_on(async {
-        stage.counters.ping().await.expect("answers");
-        for _ in 0..100 {
-            let decision = request.try_decide(&stage.counters).await.expect("answers");
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(300) {
+            let decision = stage.counters.decide(&plan).await.expect("answers");
             assert_eq!(decision, Decision::Replayed);
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            sleep(Duration::from_millis(2)).await;
         }
     });
     assert_eq!(stage.counters.lost_at(), None);
-    assert_eq!(other.client(0).ask::<usize>("DBSIZE"), 0);
+    assert_eq!(other.client(0).ask::<usize>("DBSIZE"), 1);
+}
+
+#[test]
+fn an_answer_of_a_server_that_was_left_settles_nothing() {
+    let (Some(old), Some(new)) =
+        (RedisServer::start("shortcuts_late_a"), RedisServer::start("shortcuts_late_b"))
+    else {
+        return;
+    };
+    let stage = Stage::with_a_shortcut(&old);
+    let first = stage.way.wait_for(2).remove(0);
+    first.hold(true);
+    old.client(0).ask::<()>("FLUSHALL");
+    // It has asked the first for the generation. Then the worker is held up, and the answer comes.
+    stage.worker.block_on(async {
+        let given_up = timeout(Duration::from_millis(100), stage.counters.ping()).await;
+        assert!(given_up.is_err());
+    });
+    let before = stage.counters.generation();
+    first.hold(false);
+    thread::sleep(Duration::from_millis(50));
+    stage.way.turn_to(&new);
+    first.cut();
+    stage.main.block_on(soon(|| stage.counters.ping()));
+    let found = stage.counters.generation();
+    assert_ne!(found, before);
+    // So that nothing sets it right.
+    stage.way.wait_for(2)[1].hold(true);
+    stage.worker.block_on(async { sleep(Duration::from_millis(50)).await });
+    assert_eq!(stage.counters.generation(), found);
 }
 
 #[test]
@@ -177,7 +244,8 @@ fn connections_follow_the_first_to_another_server() {
     let decision = stage.main.block_on(soon(|| request.try_decide(&stage.counters)));
     assert!(is_taken(&decision), "{decision:?}");
     assert!(stage.counters.lost_at().is_some());
+    let first = stage.way.wait_for(2).remove(1);
     assert_eq!(stage.worker.block_on(request.decide(&stage.counters)), Decision::Replayed);
     assert_eq!(old.client(0).ask::<usize>("EXISTS kf:{tenant1}:claims"), 0);
-    stage.take_a_shortcut(&stage.worker);
+    stage.take_a_shortcut(&stage.worker, &first);
 }

@@ -32,6 +32,7 @@ pub(crate) struct Connection {
     gateway: UnixStream,
     asked: AtomicUsize,
     stopped: AtomicBool,
+    held: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -62,7 +63,7 @@ impl Way {
     /// Those that still stand.
     pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
         let mut all = lock(&self.shared.connections).clone();
-        all.retain(|connection| !connection.ended.load(Relaxed));
+        all.retain(|connection| !connection.has_ended());
         all
     }
 
@@ -87,21 +88,33 @@ impl Shared {
             gateway: gateway.try_clone()?,
             asked: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         lock(&self.connections).push(Arc::clone(&connection));
-        let (mut from, mut to) = (server.try_clone()?, gateway.try_clone()?);
-        thread::spawn(move || {
-            let _ = io::copy(&mut from, &mut to);
-            let _ = to.shutdown(Shutdown::Both);
-        });
-        thread::spawn(move || connection.pass(gateway, server));
+        let (from, to) = (server.try_clone()?, gateway.try_clone()?);
+        let answering = Arc::clone(&connection);
+        thread::spawn(move || answering.pass_answers(from, to));
+        thread::spawn(move || connection.pass_questions(gateway, server));
         Ok(())
     }
 }
 
 impl Connection {
-    fn pass(&self, mut gateway: UnixStream, mut server: UnixStream) {
+    fn pass_answers(&self, mut server: UnixStream, mut gateway: UnixStream) {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = server.read(&mut bytes) {
+            while self.held.load(Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            if gateway.write_all(&bytes[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = gateway.shutdown(Shutdown::Both);
+    }
+
+    fn pass_questions(&self, mut gateway: UnixStream, mut server: UnixStream) {
         let mut bytes = [0; 4096];
         while let Ok(read @ 1..) = gateway.read(&mut bytes) {
             self.asked.fetch_add(read, Relaxed);
@@ -118,9 +131,18 @@ impl Connection {
         self.asked.load(Relaxed)
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
     /// What is asked on it from now on comes nowhere.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Relaxed);
+    }
+
+    /// Keeps answers back, or lets them through.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Relaxed);
     }
 
     /// Ends it.

@@ -1,6 +1,7 @@
 //! One connection, from the first byte to the last, and what ends it.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -10,7 +11,7 @@ use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value, aio::Mu
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -24,6 +25,9 @@ const CONNECT: Duration = Duration::from_millis(500);
 const GREETING: Duration = Duration::from_millis(500);
 /// How long a server may say nothing to anybody until it is taken for dead.
 const SILENCE: Duration = Duration::from_millis(250);
+/// After how long without an answer to anybody a sign of life is asked for, and how long that may take.
+const QUIET: Duration = Duration::from_secs(10);
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 /// Commands that wait to be written.
 const BUFFER: usize = 256;
 
@@ -112,8 +116,7 @@ impl Line {
                 Err(Silence::Broke)
             }
             Err(_) => {
-                let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
-                if last.max(asked).elapsed() >= SILENCE {
+                if self.last_answer().max(asked).elapsed() >= SILENCE {
                     self.end(Ended::Unfit("it does not answer"));
                 }
                 Err(Silence::Late)
@@ -121,9 +124,25 @@ impl Line {
         }
     }
 
-    /// How long ago the last answer came.
-    pub(super) fn silent_for(&self) -> Duration {
-        self.last_answer.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    /// Asks something when nobody else has been answered for a while, for ever. Where somebody on the way has forgotten the connection, or the
+    /// server is gone without a word, that is found out before a request has to.
+    pub(super) async fn look_after(&self) -> Infallible {
+        // What any user of this server may ask.
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("TIME");
+        loop {
+            let until = self.last_answer() + QUIET;
+            if Instant::now() < until {
+                sleep_until(until).await;
+            } else if self.ask(&pipeline, Instant::now() + SIGN_OF_LIFE).await.is_err() {
+                // It has been ended, or is asked again after a pause.
+                sleep(SIGN_OF_LIFE).await;
+            }
+        }
+    }
+
+    fn last_answer(&self) -> Instant {
+        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the connection up.

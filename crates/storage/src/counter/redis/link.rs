@@ -4,6 +4,8 @@
 //! in a task of its own: when its caller goes away, it is still waited for, so that so many are under way at most.
 
 use std::{
+    convert::Infallible,
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -52,11 +54,17 @@ struct Shared {
 }
 
 #[derive(Clone)]
-enum State {
+pub(super) enum State {
     /// The connection broke, and another is being made.
     Connecting,
     Up(Arc<Line>),
     Down(String),
+}
+
+impl State {
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self, Self::Up(_))
+    }
 }
 
 impl Link {
@@ -74,10 +82,11 @@ impl Link {
         let settled = timeout_at(Instant::now() + DEADLINE, settling).await;
         let generation = settled.map_err(|_| RedisError::Away("it does not answer"))??;
         let dialler = Arc::new(dialler);
-        let shortcuts = Shortcuts::new(Arc::clone(&dialler));
+        let state = watch::Sender::new(State::Up(Arc::new(line)));
+        let shortcuts = Shortcuts::new(Arc::clone(&dialler), state.subscribe());
         let shared = Arc::new(Shared {
             dialler,
-            state: watch::Sender::new(State::Up(Arc::new(line))),
+            state,
             generation: Mutex::new(generation),
             in_flight: Semaphore::new(IN_FLIGHT),
         });
@@ -105,7 +114,10 @@ async fn keep(shared: Arc<Shared>, mut driver: Driver) {
     let mut pause = FIRST_PAUSE;
     loop {
         let begun = Instant::now();
-        let ended = driver.ended().await;
+        let ended = tokio::select! {
+            ended = driver.ended() => ended,
+            never = shared.look_after() => match never {},
+        };
         drop(driver);
         if begun.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
@@ -144,6 +156,15 @@ impl Shared {
         Ok(driver)
     }
 
+    /// Looks after the connection as long as it is there.
+    async fn look_after(&self) -> Infallible {
+        let state = self.state.borrow().clone();
+        match state {
+            State::Up(line) => line.look_after().await,
+            State::Connecting | State::Down(_) => pending().await,
+        }
+    }
+
     /// A server is away for the same reason many times; that is said once.
     fn tell_down(&self, error: RedisError) {
         let why = match error {
@@ -165,10 +186,12 @@ impl Shared {
     }
 
     /// Asks for the generation when it is not the one that this gateway knew.
+    ///
+    /// An answer that comes when another one has been settled meanwhile changes nothing: it may be that of a server that was left.
     async fn settle_generation(&self, line: &Line, known: &str) -> Result<(), RedisError> {
         let settled = greeting::generation(line.connection(), &line.run_id, known).await?;
         let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
-        if *generation != settled {
+        if generation.id == known && *generation != settled {
             tracing::warn!(event = "counters_lost", generation = settled.id);
             *generation = settled;
         }
@@ -187,7 +210,7 @@ impl Shared {
         let mut by_hash = true;
         for _ in 0..ROUNDS {
             let first = self.line(deadline).await?;
-            // What did not understand the question at once is settled on the first connection.
+            // What the server does not know is settled on the first connection, and asked there again.
             let shorter = shortcut.take().and_then(|shortcut| shortcut.to_the_same(&first));
             let line = shorter.as_ref().unwrap_or(&first);
             let generation = self.generation().id;
@@ -206,23 +229,35 @@ impl Shared {
             }
             let mut is_other = false;
             for (at, value) in asked.into_iter().zip(values) {
-                match heard(value, line)? {
+                match heard(value, &[line, &first])? {
                     Heard::Answer(answer) => answers[at] = Some(answer),
                     Heard::NoScript => by_hash = false,
                     Heard::OtherGeneration => is_other = true,
                 }
             }
             if is_other {
-                let settling = timeout_at(deadline, self.settle_generation(&first, &generation)).await;
-                settling
-                    .map_err(|_| away("it did not answer in time"))?
-                    .map_err(|error| CountersAway(error.to_string()))?;
+                self.settle_in_time(&first, &generation, deadline).await?;
             }
             if answers.iter().all(Option::is_some) {
                 return Ok(answers.into_iter().flatten().collect());
             }
         }
         Err(away("it forgets what it is told"))
+    }
+
+    async fn settle_in_time(
+        &self,
+        first: &Line,
+        generation: &str,
+        deadline: Instant,
+    ) -> Result<(), CountersAway> {
+        let settling = timeout_at(deadline, self.settle_generation(first, generation));
+        let Ok(settled) = settling.await else {
+            // Where the question was answered on a shortcut, nothing else is asked on it that would find out.
+            first.end(Ended::Unfit("it does not answer"));
+            return Err(away("it did not answer in time"));
+        };
+        settled.map_err(|error| CountersAway(error.to_string()))
     }
 
     async fn line(&self, deadline: Instant) -> Result<Arc<Line>, CountersAway> {
@@ -246,10 +281,10 @@ enum Heard {
     OtherGeneration,
 }
 
-fn heard(value: Value, line: &Line) -> Result<Heard, CountersAway> {
+fn heard(value: Value, lines: &[&Line]) -> Result<Heard, CountersAway> {
     match value {
         Value::ServerError(error) if error.code() == "NOSCRIPT" => Ok(Heard::NoScript),
-        Value::ServerError(error) => Err(fault(&error, line)),
+        Value::ServerError(error) => Err(fault(&error, lines)),
         value => match Answer::of(value) {
             Some(answer) if answer.word() == "other" => Ok(Heard::OtherGeneration),
             Some(answer) => Ok(Heard::Answer(answer)),
@@ -259,7 +294,7 @@ fn heard(value: Value, line: &Line) -> Result<Heard, CountersAway> {
 }
 
 /// What an error of the server means. A server that is no master, or not any more, is looked for again.
-fn fault(error: &ServerError, line: &Line) -> CountersAway {
+fn fault(error: &ServerError, lines: &[&Line]) -> CountersAway {
     // Redis 6.2 puts the code of a command that failed in a script into the text of another error.
     let inner = |code: &str| error.details().is_some_and(|text| text.contains(&format!("-{code} ")));
     let says = |code: &str| error.code() == code || inner(code);
@@ -276,7 +311,9 @@ fn fault(error: &ServerError, line: &Line) -> CountersAway {
         () => ("it answered with an error", false),
     };
     if is_unfit {
-        line.end(Ended::Unfit(why));
+        for line in lines {
+            line.end(Ended::Unfit(why));
+        }
     }
     away(why)
 }

@@ -2,7 +2,7 @@
 //!
 //! A thread that serves has a runtime of its own. What it asks on a connection of that runtime, it hears there, and no other thread has to be
 //! woken for it. That is all that these are for. Which server is asked, whether it is fit, and which generation it holds is settled on the
-//! first connection, and it is asked whenever there is none here that leads to the same server.
+//! first connection, and it is asked whenever there is none here that leads to the same server. While it is away, there are no others.
 
 use std::{
     collections::HashMap,
@@ -12,6 +12,7 @@ use std::{
 
 use tokio::{
     runtime::{self, Handle},
+    sync::watch,
     task::JoinHandle,
     time::sleep,
 };
@@ -19,19 +20,26 @@ use tokio::{
 use super::{
     dial::Dialler,
     line::{Ended, Line},
+    link::State,
 };
 
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(800);
-/// How long one may be silent. After that somebody on the way may have forgotten it, which only who asks would find out, in vain.
-const FRESH: Duration = Duration::from_secs(60);
 
 /// Those of all runtimes.
 pub(super) struct Shortcuts {
     /// The runtime of the first connection, which needs none.
     first: runtime::Id,
-    dialler: Arc<Dialler>,
+    made: Making,
     kept: RwLock<HashMap<runtime::Id, Kept>>,
+}
+
+/// What is needed to make one.
+#[derive(Clone)]
+struct Making {
+    dialler: Arc<Dialler>,
+    /// Of the first connection.
+    state: watch::Receiver<State>,
 }
 
 /// One runtime's, if it is there at the moment.
@@ -45,9 +53,10 @@ struct Kept {
 }
 
 impl Shortcuts {
-    /// Beside a connection of this runtime.
-    pub(super) fn new(dialler: Arc<Dialler>) -> Self {
-        Self { first: Handle::current().id(), dialler, kept: RwLock::default() }
+    /// Beside a connection of this runtime, whose state is told there.
+    pub(super) fn new(dialler: Arc<Dialler>, state: watch::Receiver<State>) -> Self {
+        let made = Making { dialler, state };
+        Self { first: Handle::current().id(), made, kept: RwLock::default() }
     }
 
     /// The one of this runtime. It is made when it is first asked for, and there later.
@@ -62,15 +71,15 @@ impl Shortcuts {
         let mut all = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // Those of runtimes that have ended.
         all.retain(|_, kept| !kept.keeper.is_finished());
-        let kept = all.entry(here).or_insert_with(|| Kept::new(Arc::clone(&self.dialler)));
+        let kept = all.entry(here).or_insert_with(|| Kept::new(self.made.clone()));
         Some(Arc::clone(&kept.shortcut))
     }
 }
 
 impl Kept {
-    fn new(dialler: Arc<Dialler>) -> Self {
+    fn new(made: Making) -> Self {
         let shortcut = Arc::<Shortcut>::default();
-        let keeper = tokio::spawn(keep(Arc::clone(&shortcut), dialler));
+        let keeper = tokio::spawn(made.keep(Arc::clone(&shortcut)));
         Self { shortcut, keeper }
     }
 }
@@ -81,57 +90,40 @@ impl Drop for Kept {
     }
 }
 
-/// Makes the connection, and again whenever it ends.
-async fn keep(shortcut: Arc<Shortcut>, dialler: Arc<Dialler>) {
-    loop {
-        match Line::open(&dialler).await {
-            Ok((line, mut driver)) => {
-                shortcut.put(Some(line));
-                let ended = driver.ended().await;
-                shortcut.put(None);
-                tracing::debug!(event = "counters_shortcut_ended", ?ended);
+impl Making {
+    /// Makes the connection, and again whenever it ends, as long as there is a first one.
+    async fn keep(mut self, shortcut: Arc<Shortcut>) {
+        while self.state.wait_for(State::is_up).await.is_ok() {
+            match Line::open(&self.dialler).await {
+                Ok((line, mut driver)) => {
+                    let line = Arc::new(line);
+                    shortcut.put(Some(Arc::clone(&line)));
+                    tokio::select! {
+                        ended = driver.ended() => tracing::debug!(event = "counters_shortcut_ended", ?ended),
+                        _ = self.state.wait_for(|state| !state.is_up()) => {}
+                        never = line.look_after() => match never {},
+                    }
+                    shortcut.put(None);
+                }
+                Err(error) => tracing::debug!(event = "counters_shortcut_missing", %error),
             }
-            Err(error) => tracing::debug!(event = "counters_shortcut_missing", %error),
+            sleep(PAUSE).await;
         }
-        sleep(PAUSE).await;
     }
 }
 
 impl Shortcut {
-    fn put(&self, line: Option<Line>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = line.map(Arc::new);
+    fn put(&self, line: Option<Arc<Line>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = line;
     }
 
-    /// A connection to the same server. One that leads to another server, or was silent for long, is given up.
+    /// A connection to the same server. One that leads to another server is given up.
     pub(super) fn to_the_same(&self, first: &Line) -> Option<Arc<Line>> {
         let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        match unfit(line.run_id == first.run_id, line.silent_for()) {
-            None => Some(line),
-            Some(why) => {
-                line.end(Ended::Unfit(why));
-                None
-            }
+        if line.run_id == first.run_id {
+            return Some(line);
         }
-    }
-}
-
-/// Why one is not to be asked on, if that is so.
-fn unfit(is_the_same: bool, silent_for: Duration) -> Option<&'static str> {
-    match () {
-        () if !is_the_same => Some("it is another server"),
-        () if silent_for > FRESH => Some("it was silent for long"),
-        () => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_that_was_silent_for_long_or_leads_elsewhere_is_not_asked_on() {
-        assert_eq!(unfit(true, FRESH), None);
-        assert!(unfit(true, FRESH + Duration::from_millis(1)).is_some());
-        assert!(unfit(false, Duration::ZERO).is_some());
+        line.end(Ended::Unfit("it is another server"));
+        None
     }
 }
