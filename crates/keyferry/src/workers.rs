@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     runtime::{Builder, Handle},
     sync::watch,
@@ -142,10 +143,12 @@ impl Place {
 
     fn run(self, work: impl Future<Output = ()> + Send + 'static) {
         let runtime = self.worker().runtime.clone();
-        runtime.spawn(async move {
-            let _place = self;
-            work.await;
-        });
+        runtime.spawn(self.around(work));
+    }
+
+    /// Work, and the place until it ends. In an async block it would be there twice: as what is captured, and as what is awaited.
+    fn around(self, work: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> + Send {
+        work.map(move |()| drop(self))
     }
 }
 
@@ -227,6 +230,18 @@ mod tests {
         let of_first = served.iter().filter(|worker| **worker == 1).count();
         // The connection itself counts until all are handed over.
         assert_eq!(of_first, SLACK + 4, "{served:?}");
+    }
+
+    #[test]
+    fn work_takes_the_room_of_itself_and_a_place() {
+        let work = async {
+            let large = [0_u8; 4096];
+            tokio::task::yield_now().await;
+            std::hint::black_box(large);
+        };
+        let (alone, workers) = (size_of_val(&work), workers(1));
+        let with_its_place = workers.posts().place(0).around(work);
+        assert!(size_of_val(&with_its_place) <= alone + 64);
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! One client connection, from its first byte to its last.
 
-use std::{convert::Infallible, io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Request;
 use hyper::{
@@ -74,7 +80,8 @@ impl Served {
             _ => return,
         };
         if early.starts_with(PREFACE) {
-            self.http2(io, early).await;
+            // In a box, since it takes more, which every connection would take.
+            Box::pin(self.http2(io, early)).await;
         } else {
             self.http1(io, early).await;
         }
@@ -104,6 +111,7 @@ impl Served {
             .max_buf_size(4 * MAX_HEAD)
             .half_close(false)
             .serve_connection(TokioIo::new(guarded), service);
+        let connection = pin!(connection);
         drive(connection, |connection| connection.graceful_shutdown(), &shared, self.until, self.phases)
             .await;
     }
@@ -142,6 +150,7 @@ impl Served {
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
             .serve_connection(TokioIo::new(framed), service);
+        let connection = pin!(connection);
         drive(connection, |connection| connection.graceful_shutdown(), &shared, self.until, self.phases)
             .await;
     }
@@ -150,13 +159,12 @@ impl Served {
 /// Drives a connection to its end; from a phase on, or when an answer says so, it takes no new
 /// request, and with the last phase it is cut off.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     shut_down: impl FnOnce(Pin<&mut C>),
     shared: &Shared,
     until: Phase,
     mut phases: Phases,
 ) {
-    let mut connection = std::pin::pin!(connection);
     // Neither comes more than once, while the connection is polled for each piece of everything.
     let told = Dormant::new(async {
         tokio::select! {

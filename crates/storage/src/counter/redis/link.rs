@@ -1,4 +1,5 @@
-//! The way to the Redis as it is now: up, being made, or known to be down. It is made anew in the background.
+//! The way to the Redis as it is now: up, being made, or known to be down. It is made anew in the background. What is said of it here is
+//! said of the first connection, which decides; beside it there are [shortcuts](super::shortcut).
 //!
 //! Who asks while it is down is told so at once, and who asks while it hangs is told within the deadline. A question runs
 //! in a task of its own: when its caller goes away, it is still waited for, so that so many are under way at most.
