@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(800);
 pub(super) struct Shortcuts {
     /// The runtime of the first connection, which needs none.
     first: runtime::Id,
-    made: Making,
+    making: Making,
     kept: RwLock<HashMap<runtime::Id, Kept>>,
 }
 
@@ -55,8 +55,8 @@ struct Kept {
 impl Shortcuts {
     /// Beside a connection of this runtime, whose state is told there.
     pub(super) fn new(dialler: Arc<Dialler>, state: watch::Receiver<State>) -> Self {
-        let made = Making { dialler, state };
-        Self { first: Handle::current().id(), made, kept: RwLock::default() }
+        let making = Making { dialler, state };
+        Self { first: Handle::current().id(), making, kept: RwLock::default() }
     }
 
     /// The one of this runtime. It is made when it is first asked for, and there later.
@@ -71,15 +71,15 @@ impl Shortcuts {
         let mut all = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // Those of runtimes that have ended.
         all.retain(|_, kept| !kept.keeper.is_finished());
-        let kept = all.entry(here).or_insert_with(|| Kept::new(self.made.clone()));
+        let kept = all.entry(here).or_insert_with(|| Kept::new(self.making.clone()));
         Some(Arc::clone(&kept.shortcut))
     }
 }
 
 impl Kept {
-    fn new(made: Making) -> Self {
+    fn new(making: Making) -> Self {
         let shortcut = Arc::<Shortcut>::default();
-        let keeper = tokio::spawn(made.keep(Arc::clone(&shortcut)));
+        let keeper = tokio::spawn(making.keep(Arc::clone(&shortcut)));
         Self { shortcut, keeper }
     }
 }
