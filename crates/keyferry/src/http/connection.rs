@@ -17,6 +17,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    task::yield_now,
     time::timeout,
 };
 use zeroize::{Zeroize, Zeroizing};
@@ -96,10 +97,14 @@ impl Served {
         let service = service_fn(|request| {
             let busy = shared.busy();
             // Now, not when the answer is worked on: the library asks in the order of the heads.
-            let extracted = shared.next_secrets();
+            let (extracted, more_wait) = shared.next_secrets();
             let (app, shared) = (Arc::clone(&self.app), Arc::clone(&shared));
             let (serves, client) = (self.serves, self.client);
             async move {
+                // Whoever sends many at once lets others have their turn before each: one worker serves them all.
+                if more_wait {
+                    yield_now().await;
+                }
                 // One at a time: it needs no place.
                 let answer = app.answer(serves, client, &shared, request, extracted, None).await;
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))

@@ -5,7 +5,7 @@ pub(crate) mod h2;
 mod limits;
 mod over_h2;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -81,25 +81,9 @@ impl Scene {
 
     /// A plain request on a new connection is served.
     async fn still_serves(&self) {
-        self.control().await.expect(200);
-    }
-
-    /// One is within ten seconds, and until then refused in time.
-    async fn serves_soon(&self) {
-        let begun = Instant::now();
-        loop {
-            let answer = self.control().await;
-            if answer.status() != 503 || begun.elapsed() > Duration::from_secs(10) {
-                answer.expect(200);
-                return;
-            }
-        }
-    }
-
-    async fn control(&self) -> Reply {
         let bearer = format!("Bearer {}", self.token);
         let headers = [("authorization", bearer.as_str()), ("user-agent", CONTROL)];
-        request("GET", &format!("{}/openai/v1/models", self.gateway.url()), &headers, b"").await
+        request("GET", &format!("{}/openai/v1/models", self.gateway.url()), &headers, b"").await.expect(200);
     }
 
     /// Plays a case on a connection of its own; answers what is wrong with what became of it.

@@ -144,9 +144,11 @@ impl Shared {
     }
 
     /// The secrets of the next head that the library asks about. It asks once about each, in their
-    /// order, except the stand-in.
-    pub fn next_secrets(&self) -> Option<Extracted> {
-        self.waiting().pop_front()
+    /// order, except the stand-in. And whether the client has sent more heads behind it.
+    pub fn next_secrets(&self) -> (Option<Extracted>, bool) {
+        let mut waiting = self.waiting();
+        let next = waiting.pop_front();
+        (next, !waiting.is_empty())
     }
 
     /// The secrets of an HTTP/2 request with these headers. The library asks in the order of the
