@@ -3,7 +3,7 @@
 import socket
 import time
 
-from .keyferry import Shared
+from .keyferry import Redis
 from .scale import asked
 from .stage import Stage, say
 
@@ -13,7 +13,7 @@ REQUESTS = 500
 def run(stage: Stage, systems: list, _settings) -> dict:
     figures = {}
     for system in systems:
-        if not isinstance(system, Shared):
+        if not isinstance(system, Redis):
             say(f"  {system.name} is left out: it has no Redis")
             continue
         callers = system.folder / "callers.txt"
@@ -29,7 +29,7 @@ def run(stage: Stage, systems: list, _settings) -> dict:
     return figures
 
 
-def between(system: Shared, does) -> int:
+def between(system: Redis, does) -> int:
     """How often the server read from its clients meanwhile."""
     before = reads(system)
     does()
@@ -37,7 +37,7 @@ def between(system: Shared, does) -> int:
     return reads(system) - before - 1
 
 
-def reads(system: Shared) -> int:
+def reads(system: Redis) -> int:
     port = system.redis_port
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(b"INFO stats\r\n")

@@ -128,18 +128,33 @@ class Sealed(Keyferry):
         return ["--vary", texts]
 
 
-class Shared(Keyferry):
-    """As one of many gateways: PostgreSQL and Redis. What they use is told apart."""
+class Redis(Keyferry):
+    """Counters are in Redis. What it uses is told apart."""
+
+    def stores(self) -> str:
+        self.helpers["redis"], counters = stores.redis(self.stage, self.folder)
+        self.redis_port = int(counters.rsplit(":", 1)[1].split("/")[0])
+        return f'counters: {{url: "{counters}"}}\n'
+
+
+class Shared(Redis):
+    """As one of many gateways: PostgreSQL as well."""
+
+    #: Whether usage rows go into a journal before they go there.
+    journal = False
 
     def stores(self) -> str:
         self.helpers["postgres"], database = stores.postgres(self.stage, self.folder)
-        self.helpers["redis"], counters = stores.redis(self.stage, self.folder)
-        self.redis_port = int(counters.rsplit(":", 1)[1].split("/")[0])
         secret = self.folder / "master.key"
         secret.write_text(secrets.token_hex(32) + "\n")
         secret.chmod(0o600)
         return f"""\
-storage: {{url: "{database}"}}
-counters: {{url: "{counters}"}}
+{super().stores()}storage: {{url: "{database}", journal: {str(self.journal).lower()}}}
 kms: {{kind: local, master_secret_file: {secret}}}
 """
+
+
+class Journal(Shared):
+    """Answers do not wait for PostgreSQL."""
+
+    journal = True

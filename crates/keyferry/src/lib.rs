@@ -27,6 +27,7 @@ pub mod fuzzing;
 pub mod gateway;
 pub mod harden;
 pub mod http;
+pub mod journaling;
 pub mod lifecycle;
 pub mod orders;
 pub mod sidecar;

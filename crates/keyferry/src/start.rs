@@ -1,7 +1,7 @@
 //! Start-up, read from top to bottom: secrets, store, parts, listeners. Nothing is bound before
 //! everything that can be wrong has been checked.
 
-use std::{num::NonZeroUsize, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
 
 use keyferry_core::{
     clock::Clock,
@@ -9,7 +9,7 @@ use keyferry_core::{
     token::{self, TokenHash},
 };
 use keyferry_envelope::{Entropy, SecretBytes};
-use keyferry_storage::{Backend, JournalError, UsageJournal};
+use keyferry_storage::JournalError;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     gateway::{self, Gateway, Holds, KeyTest, Payments, Recorder},
     harden::{Grants, LockLimit},
     http::{self, App, BindError, Door, Health, RequestIds},
+    journaling,
     lifecycle::Running,
     orders::Orders,
     single::{self, Alone, NotAlone},
@@ -112,7 +113,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let providers = Arc::new(config.providers);
     let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
     let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
-    let lacks_journal = journal(&config.storage, &*store, &recorder).await?;
+    let journal_later = journaling::open(config.journal, &store, &recorder).await?;
     let catalogue = Arc::new(config.catalogue);
     let gateway = Gateway::new(gateway::Parts {
         clock: Arc::clone(&clock),
@@ -159,7 +160,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
         tokio::spawn(destroy_overlapped(Arc::clone(&store), clock)),
         tokio::spawn(tend_memory()),
     ];
-    chores.extend(lacks_journal.map(|file| tokio::spawn(open_journal_later(file, store, recorder))));
+    chores.extend(journal_later.map(tokio::spawn));
     chores.extend(unsealing.map(|unsealing| tokio::spawn(unsealing.keep())));
     chores.extend(root_chores.into_iter().map(tokio::spawn));
     Ok(Started { running: Running::new(app, bound, recording, chores, workers, alone), new_operator_token })
@@ -170,42 +171,6 @@ fn alone(config: &Config) -> Result<Option<Alone>, NotAlone> {
     match (&config.counters, config.storage.file()) {
         (config::Counters::Memory, Some(file)) => single::alone(file).map(Some),
         _ => Ok(None),
-    }
-}
-
-/// Opens the journal of usage rows, where the store is a file; answers the file if it could not be opened.
-async fn journal(
-    storage: &Backend,
-    store: &dyn Store,
-    recorder: &Recorder,
-) -> Result<Option<PathBuf>, JournalError> {
-    let Some(file) = storage.file() else { return Ok(None) };
-    match UsageJournal::open(file, store).await {
-        Ok(Some(journal)) => {
-            recorder.keep_in(journal);
-            return Ok(None);
-        }
-        Ok(None) => tracing::info!(
-            event = "usage_journal_taken",
-            "another gateway with this database has the journal: answers wait for the database"
-        ),
-        Err(JournalError::Store(error)) => tracing::warn!(event = "usage_journal_not_read", %error),
-        Err(error) => return Err(error),
-    }
-    Ok(Some(file.to_owned()))
-}
-
-/// Opens the journal as soon as it can be, and stores what is left in it: the gateway that had it may not come back.
-async fn open_journal_later(file: PathBuf, store: Arc<dyn Store>, recorder: Recorder) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        match UsageJournal::open(&file, &*store).await {
-            Ok(Some(journal)) => return recorder.keep_in(journal),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(event = "usage_journal_not_read", %error),
-        }
     }
 }
 

@@ -28,6 +28,7 @@ pub fn check(file: File) -> Result<Config, ConfigError> {
     Ok(Config {
         production,
         listeners: listeners(file.listeners.as_deref())?,
+        journal: stores::journal(&file.storage, &storage, &data_dir),
         storage,
         counters,
         kms: kms::kms(&file.kms, data_dir.join("master.key"))?,

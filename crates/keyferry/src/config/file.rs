@@ -107,6 +107,11 @@ pub struct Storage {
     pub url: Option<Concealed>,
     /// A file with the URL, which only its owner may read.
     pub url_file: Option<PathBuf>,
+    /// Whether usage rows go into a journal first, files of this gateway's own, so that answers do not wait
+    /// for the database.
+    /// Default: `true` with SQLite, `false` with PostgreSQL.
+    #[serde(deserialize_with = "some_from_text")]
+    pub journal: Option<bool>,
 }
 
 /// Counters.

@@ -25,7 +25,7 @@ use keyferry_core::{
 pub use kms::{Kms, MasterSecret, RootConfig};
 pub use load::{load, read_file};
 pub use platform::PlatformKeys;
-pub use stores::Counters;
+pub use stores::{Counters, Journal};
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where tenants and their things are kept.
     pub storage: Backend,
+    /// Where usage rows go first.
+    pub journal: Journal,
     /// Where replays, rates, quotas and budgets are counted.
     pub counters: Counters,
     /// What wraps the keys that wrap keys.

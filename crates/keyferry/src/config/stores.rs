@@ -39,6 +39,15 @@ impl fmt::Debug for Counters {
     }
 }
 
+/// Where usage rows go before the database has them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// What the names of its files begin with.
+    pub beside: PathBuf,
+    /// Whether rows go there. If not, what an earlier run has left there is stored all the same.
+    pub is_kept: bool,
+}
+
 /// Reads both sections; they depend on each other, and on the root.
 pub(super) fn stores(file: &File, data_dir: &Path) -> Result<(Backend, Counters), ConfigError> {
     let storage = storage(&file.storage, data_dir)?;
@@ -64,6 +73,15 @@ fn storage(written: &file::Storage, data_dir: &Path) -> Result<Backend, ConfigEr
         None => Ok(Backend::Sqlite(data_dir.join("keyferry.db"))),
         Some((at, url)) => Backend::parse(text(&at, &url)?).map_err(|error| ConfigError::at(at, error)),
     }
+}
+
+/// Where the journal of usage rows is. What PostgreSQL has must outlive the machine, unless the operator says otherwise.
+pub(super) fn journal(written: &file::Storage, storage: &Backend, data_dir: &Path) -> Journal {
+    let (beside, usual) = match storage {
+        Backend::Sqlite(file) => (file.clone(), true),
+        Backend::Postgres(_) => (data_dir.join("keyferry"), false),
+    };
+    Journal { beside, is_kept: written.journal.unwrap_or(usual) }
 }
 
 fn counters(written: &file::Counters) -> Result<Counters, ConfigError> {

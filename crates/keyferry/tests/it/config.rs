@@ -74,6 +74,7 @@ fn a_wrong_setting_refuses_the_start_and_is_named_by_its_path() {
         ),
         ("providers.openai.base_url", "providers: {openai: {base_url: 'https://llm.acme.com'}}"),
         ("storage.url", "storage: {url: 'mysql://there'}"),
+        ("storage.journal", "storage: {journal: perhaps}"),
         ("kms.kind", "kms: {kind: moon}"),
         ("prices.gpt", "prices: {gpt: {input: '1', output: '1'}}"),
         ("prices.nobody/m", "prices: {nobody/m: {input: '1', output: '1'}}"),

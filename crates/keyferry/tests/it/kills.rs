@@ -307,6 +307,16 @@ async fn two_gateways_that_are_killed_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gateways_with_journals_that_are_killed_lose_nothing() {
+    let test = "two_gateways_with_journals_that_are_killed_lose_nothing";
+    let Some(shared) = Shared::open(test).await else { return };
+    let provider = Provider::start(answer).await;
+    let options = shared.options_with_journal(options(&provider));
+    let gateways = vec![Gateway::start(options.clone()).await, Gateway::start(options).await];
+    survives(gateways, provider, KILLS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_gateway_with_counters_in_memory_that_is_killed_loses_nothing() {
     let provider = Provider::start(answer).await;
     let gateway = Gateway::start(options(&provider)).await;

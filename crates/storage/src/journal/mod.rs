@@ -4,7 +4,7 @@
 //! rows together even. What is written to a file outlives the process as a commit does (`synchronous = NORMAL`, see `sqlite`),
 //! so an answer need not wait for more than its line, and the store gets many rows at once, a moment later.
 //!
-//! There are two files beside the database, in turn: while the rows of one go into the store, new ones go into the other.
+//! There are two files, in turn: while the rows of one go into the store, new ones go into the other.
 //! A file whose rows are all in the store is emptied. Rows that a process left behind are stored when the next one opens the
 //! journal; one that was stored and not yet removed is dropped by the store, which knows its id.
 
@@ -28,7 +28,7 @@ use tokio::time::sleep;
 
 use self::row::Row;
 
-/// What the name of the database gets in the names of the two files.
+/// What the name of the journal gets in the names of the two files.
 const ENDINGS: [&str; 2] = ["-usage-1", "-usage-2"];
 /// How often the store is asked to take what was left, and how long it is waited in between.
 const ATTEMPTS: u32 = 20;
@@ -47,7 +47,7 @@ pub enum JournalError {
     Store(#[from] StoreError),
 }
 
-/// The journal beside a database. Of several processes with one database, one has it.
+/// A journal beside a database, or instead of waiting for one. Of several processes with one journal, one has it.
 pub struct UsageJournal {
     pages: Mutex<Pages>,
     /// Where rows went before. It has a lock of its own, which is taken first: to empty a file may take milliseconds, and nobody
@@ -94,9 +94,14 @@ impl Kept<'_> {
 }
 
 impl UsageJournal {
-    /// Opens the journal of a database, and stores what was left in it; `None` if another process has it.
-    pub async fn open(database: &Path, store: &dyn Store) -> Result<Option<Self>, JournalError> {
-        let mut pages = [Page::open(database, ENDINGS[0])?, Page::open(database, ENDINGS[1])?];
+    /// Whether there was one.
+    pub fn is_left(beside: &Path) -> bool {
+        ENDINGS.iter().any(|ending| named(beside, ending).exists())
+    }
+
+    /// Opens the journal whose files are named after this one, and stores what was left in it; `None` if another process has it.
+    pub async fn open(beside: &Path, store: &dyn Store) -> Result<Option<Self>, JournalError> {
+        let mut pages = [Page::open(beside, ENDINGS[0])?, Page::open(beside, ENDINGS[1])?];
         for page in &pages {
             match page.file.try_lock() {
                 Ok(()) => {}
@@ -221,8 +226,8 @@ impl Drop for Pages {
 }
 
 impl Page {
-    fn open(database: &Path, ending: &str) -> Result<Self, JournalError> {
-        let path = named(database, ending);
+    fn open(beside: &Path, ending: &str) -> Result<Self, JournalError> {
+        let path = named(beside, ending);
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         match file {

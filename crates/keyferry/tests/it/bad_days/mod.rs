@@ -3,6 +3,7 @@
 
 mod counters;
 mod disk;
+mod journal;
 mod load;
 mod losses;
 mod memory;

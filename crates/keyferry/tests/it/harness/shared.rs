@@ -49,8 +49,17 @@ impl Shared {
 
     /// What the configuration of each gateway says.
     pub fn options(&self, options: Options) -> Options {
+        self.stores(options, "")
+    }
+
+    /// The same for gateways that keep a journal.
+    pub fn options_with_journal(&self, options: Options) -> Options {
+        self.stores(options, ", journal: true")
+    }
+
+    fn stores(&self, options: Options, more: &str) -> Options {
         options.yaml(&format!(
-            "storage: {{url: \"{}\"}}\ncounters: {{url: \"redis://127.0.0.1:{}/0\"}}\n\
+            "storage: {{url: \"{}\"{more}}}\ncounters: {{url: \"redis://127.0.0.1:{}/0\"}}\n\
              kms: {{kind: local, master_secret_file: {}}}",
             self.database,
             self.redis.port(),
