@@ -144,3 +144,60 @@ async fn a_promoted_replica_has_lost_its_counters_whatever_it_has() {
     let standing = one.standing(&tenant, Span::TOTAL, time_of(&replica)).await.expect("answers");
     assert_eq!(standing, Standing { spent: None, held: 10 });
 }
+
+/// An address that leads to one server, then to another, then to the first again, while both live.
+#[tokio::test]
+async fn a_server_that_is_the_right_one_again_has_lost_what_was_counted_elsewhere() {
+    let (Some(first), Some(second)) =
+        (RedisServer::start("first of two"), RedisServer::start("second of two"))
+    else {
+        return;
+    };
+    let name = first.folder().join("name.sock");
+    let turn = |from: &RedisServer, to: &RedisServer| {
+        let _ = std::fs::remove_file(&name);
+        symlink(to.socket(), &name).expect("linked");
+        from.client(0).ask::<i64>("CLIENT KILL TYPE normal SKIPME yes");
+    };
+    turn(&second, &first);
+    let url = format!("unix://{}", name.display());
+    // A loss that was before all this.
+    let (one, other) = (open(&url, Some("memory")).await, open(&url, None).await);
+    let (tenant, at_first) = (tenant(1), one.generation());
+    let epoch = one.epoch(&tenant).await.expect("answers");
+
+    // Only one of them goes to the second, and uses a token there.
+    turn(&first, &second);
+    soon(|| one.ping()).await;
+    let (between, at_second) = (one.lost_at().expect("a loss"), one.generation());
+    let request = Request::of(&tenant, time_of(&second)).with_claim(1);
+    assert!(is_taken(&request.decide(&one).await));
+
+    let begun = time_of(&first).millis();
+    turn(&second, &first);
+    soon(|| one.ping()).await;
+    agree(&[&one, &other], [begun, time_of(&first).millis()]).await;
+    assert!(one.lost_at() > Some(between), "the token was issued before this");
+    assert!(![&at_first, &at_second].contains(&&one.generation()));
+    let plan = request.plan(epoch);
+    assert!(matches!(other.decide(&plan).await.expect("answers"), Decision::Stale(now) if now != epoch));
+    // Whoever starts now, whatever they remember, finds the same.
+    let generation = one.generation();
+    for known in [None, Some(at_first.as_str()), Some(at_second.as_str()), Some(generation.as_str())] {
+        let late = open(&url, known).await;
+        agree(&[&one, &late], [begun, time_of(&first).millis()]).await;
+    }
+}
+
+/// What is found there seems older than what is known, though it began later.
+#[tokio::test]
+async fn a_server_whose_clock_is_behind_that_of_the_one_before_is_settled_once() {
+    let Some(server) = RedisServer::start("clock behind") else { return };
+    let begun = time_of(&server);
+    let known = format!("another:{}000", begun.plus_secs(3600).millis());
+    let one = open(&server.url(0), Some(&known)).await;
+    let settled = one.generation();
+    let other = open(&server.url(0), Some(&known)).await;
+    assert_eq!(other.generation(), settled);
+    agree(&[&one, &other], [begun.millis(), time_of(&server).millis()]).await;
+}

@@ -1,10 +1,17 @@
 -- Settles which generation of counters this is, for all gateways alike: the first to come decides.
 -- KEYS: the generation. ARGV: the run id of the server, the generation that the gateway knows or ''.
 -- Answers run id, beginning, and 1 if something was lost before it.
-local kept = redis.call('HMGET', KEYS[1], 'run_id', 'since', 'lost')
-local run_id, since, lost = kept[1], kept[2], kept[3]
+local kept = redis.call('HMGET', KEYS[1], 'run_id', 'since', 'lost', 'after')
+local run_id, since, lost, after = kept[1], kept[2], kept[3], kept[4]
 local known = ARGV[2]
+-- When that one began: a run id, a colon, and microseconds. What is no generation is older than all.
+local begun = tonumber(string.match(known, ':(%d+)$') or '') or 0
 local is_current = run_id == ARGV[1] and since and lost
+-- Somebody has counted elsewhere since: this server was left, and is the right one again. Where the clocks of two servers
+-- differ, the one that was known may seem newer than the one that began after it.
+if is_current and begun > (tonumber(since) or 0) and known ~= after then
+  is_current = false
+end
 -- Somebody remembers other counters than these: then they are no first ones.
 if is_current and lost == '0' and known ~= '' and known ~= run_id .. ':' .. since then
   is_current = false
@@ -13,6 +20,6 @@ if not is_current then
   lost = (run_id or known ~= '') and '1' or '0'
   local time = redis.call('TIME')
   run_id, since = ARGV[1], string.format('%.0f', time[1] * 1000000 + time[2])
-  redis.call('HSET', KEYS[1], 'run_id', run_id, 'since', since, 'lost', lost)
+  redis.call('HSET', KEYS[1], 'run_id', run_id, 'since', since, 'lost', lost, 'after', known ~= '' and known or '-')
 end
 return {run_id, since, lost}
