@@ -24,11 +24,13 @@ def run(stage: Stage, systems: list, _settings: Settings) -> dict:
 def profiled(stage: Stage, system) -> list[list]:
     data = stage.folder / f"{system.name}.perf"
     pids = ",".join(map(str, system.pids()))
+    # Before the recording begins: they may take long to make.
+    flags = system.more_flags(CASE, SECONDS + 0.5)
     recording = subprocess.Popen(
         ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", "1999", "--output", data, "--pid", pids, "--",
          "sleep", str(SECONDS)], stderr=subprocess.PIPE, text=True)
     try:
-        turn = load(stage, system, CASE, SECONDS, 0.5, system.more_flags(CASE, SECONDS + 0.5))
+        turn = load(stage, system, CASE, SECONDS, 0.5, flags)
     finally:
         _, wrong = recording.communicate(timeout=60)
     if recording.returncode or turn["errors"]:

@@ -113,7 +113,7 @@ pub async fn start(config: Config, around: Surroundings) -> Result<Started, Star
     let providers = Arc::new(config.providers);
     let holds = Holds::new(Arc::clone(&counters), Arc::clone(&clock), config.platform.hold_ttl);
     let (recorder, recording) = Recorder::start(Arc::clone(&store), holds.clone());
-    let journal_later = journaling::open(config.journal, &store, &recorder).await?;
+    let journal_later = journaling::open(config.journal, &store, &recorder, &*entropy).await?;
     let catalogue = Arc::new(config.catalogue);
     let gateway = Gateway::new(gateway::Parts {
         clock: Arc::clone(&clock),

@@ -25,7 +25,7 @@ use keyferry_core::{
 pub use kms::{Kms, MasterSecret, RootConfig};
 pub use load::{load, read_file};
 pub use platform::PlatformKeys;
-pub use stores::{Counters, Journal};
+pub use stores::{Counters, Journal, JournalPlace};
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, thiserror::Error)]

@@ -42,10 +42,19 @@ impl fmt::Debug for Counters {
 /// Where usage rows go before the database has them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Journal {
-    /// What the names of its files begin with.
-    pub beside: PathBuf,
+    /// Where it is.
+    pub place: JournalPlace,
     /// Whether rows go there. If not, what an earlier run has left there is stored all the same.
     pub is_kept: bool,
+}
+
+/// Where a journal is. It belongs to one database.
+#[derive(Debug, PartialEq, Eq)]
+pub enum JournalPlace {
+    /// Beside this file, which is the database.
+    Beside(PathBuf),
+    /// In this folder, under a name that the database has.
+    In(PathBuf),
 }
 
 /// Reads both sections; they depend on each other, and on the root.
@@ -75,13 +84,13 @@ fn storage(written: &file::Storage, data_dir: &Path) -> Result<Backend, ConfigEr
     }
 }
 
-/// Where the journal of usage rows is. What PostgreSQL has must outlive the machine, unless the operator says otherwise.
+/// Whether a journal of usage rows is kept, and where. What PostgreSQL has must outlive the machine, unless the operator says otherwise.
 pub(super) fn journal(written: &file::Storage, storage: &Backend, data_dir: &Path) -> Journal {
-    let (beside, usual) = match storage {
-        Backend::Sqlite(file) => (file.clone(), true),
-        Backend::Postgres(_) => (data_dir.join("keyferry"), false),
+    let (place, usual) = match storage {
+        Backend::Sqlite(file) => (JournalPlace::Beside(file.clone()), true),
+        Backend::Postgres(_) => (JournalPlace::In(data_dir.to_owned()), false),
     };
-    Journal { beside, is_kept: written.journal.unwrap_or(usual) }
+    Journal { place, is_kept: written.journal.unwrap_or(usual) }
 }
 
 fn counters(written: &file::Counters) -> Result<Counters, ConfigError> {

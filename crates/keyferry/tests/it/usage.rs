@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, Gateway, Provider, a_key, openai_completion};
+use crate::harness::{Answer, Database, Gateway, Options, Provider, a_key, openai_completion};
 
 const CHAT: &str = "/openai/v1/chat/completions";
 
@@ -226,6 +226,25 @@ async fn while_the_store_cannot_write_answers_do_not_wait_for_it_and_their_rows_
     database.run("ROLLBACK", &[]).await;
     gateway.restart().await;
     gateway.usage_row(&tenant.id, 9).await;
+}
+
+#[tokio::test]
+async fn without_a_journal_answers_wait_for_the_store() {
+    let provider = Provider::right().await;
+    let mut gateway = Gateway::start(Options::to(&provider).yaml("storage: {journal: false}")).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    let mut database = Database::open(&gateway.database()).await;
+    database.run("BEGIN IMMEDIATE", &[]).await;
+    let begun = Instant::now();
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    assert!(begun.elapsed() > Duration::from_millis(900), "{:?}", begun.elapsed());
+    database.run("ROLLBACK", &[]).await;
+    gateway.chat(&tenant.caller_token).await.expect(200);
+    gateway.kill();
+    gateway.restart().await;
+    gateway.usage_row(&tenant.id, 3).await;
+    assert!(!gateway.database().with_file_name("keyferry.db-usage-1").exists());
 }
 
 #[tokio::test]

@@ -24,14 +24,16 @@ use keyferry_core::{
     port::store::{Store, StoreError},
     record::UsageRecord,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::row::Row;
 
 /// What the name of the journal gets in the names of the two files.
 const ENDINGS: [&str; 2] = ["-usage-1", "-usage-2"];
-/// How often the store is asked to take what was left, and how long it is waited in between.
-const ATTEMPTS: u32 = 20;
+/// How much of what was left is stored at once.
+const AT_ONCE: usize = 256;
+/// How long a store that does not take it is asked again, and how long is waited in between.
+const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(100);
 /// A file that is longer is not written to: something keeps it from being emptied.
 const LONGEST: u64 = 64 << 20;
@@ -94,14 +96,27 @@ impl Kept<'_> {
 }
 
 impl UsageJournal {
-    /// Whether there was one.
-    pub fn is_left(beside: &Path) -> bool {
-        ENDINGS.iter().any(|ending| named(beside, ending).exists())
+    /// The files that are named after this one.
+    pub fn files(beside: &Path) -> [PathBuf; 2] {
+        ENDINGS.map(|ending| named(beside, ending))
+    }
+
+    /// Whether there is something in them.
+    pub fn is_left(beside: &Path) -> io::Result<bool> {
+        for file in Self::files(beside) {
+            match std::fs::metadata(file) {
+                Ok(meta) if meta.len() > 0 => return Ok(true),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 
     /// Opens the journal whose files are named after this one, and stores what was left in it; `None` if another process has it.
     pub async fn open(beside: &Path, store: &dyn Store) -> Result<Option<Self>, JournalError> {
-        let mut pages = [Page::open(beside, ENDINGS[0])?, Page::open(beside, ENDINGS[1])?];
+        let [first, second] = Self::files(beside);
+        let mut pages = [Page::open(first)?, Page::open(second)?];
         for page in &pages {
             match page.file.try_lock() {
                 Ok(()) => {}
@@ -186,18 +201,19 @@ impl UsageJournal {
     }
 }
 
-/// Stores rows. Whoever starts beside a busy database is not turned away at once.
+/// Stores rows, some at a time: what is stored need not be stored again when the next ones are not. Whoever starts beside a busy database is
+/// not turned away at once.
 async fn patiently(store: &dyn Store, rows: &[UsageRecord]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    for _ in 1..ATTEMPTS {
-        match store.record_usage(rows).await {
-            Ok(_) => return Ok(()),
-            Err(_) => sleep(PAUSE).await,
+    let until = Instant::now() + PATIENCE;
+    for some in rows.chunks(AT_ONCE) {
+        while let Err(error) = store.record_usage(some).await {
+            if Instant::now() >= until {
+                return Err(error);
+            }
+            sleep(PAUSE).await;
         }
     }
-    store.record_usage(rows).await.map(drop)
+    Ok(())
 }
 
 impl Pages {
@@ -226,8 +242,7 @@ impl Drop for Pages {
 }
 
 impl Page {
-    fn open(beside: &Path, ending: &str) -> Result<Self, JournalError> {
-        let path = named(beside, ending);
+    fn open(path: PathBuf) -> Result<Self, JournalError> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         match file {

@@ -13,7 +13,13 @@ use keyferry_core::{
     record::{KeyMode, Outcome, UsageRecord},
     usage::UsageSource,
 };
-use keyferry_storage::{UsageJournal, sqlite::SqliteStore};
+use keyferry_storage::{
+    UsageJournal,
+    postgres::{Address, PostgresStore},
+    sqlite::SqliteStore,
+};
+use keyferry_storage_testing::Postgres;
+use sqlx::Connection as _;
 
 use crate::{
     sample::{page, sqlite, with_tenant},
@@ -240,4 +246,29 @@ async fn nobody_else_may_read_it() {
     for file in place.files() {
         assert_eq!(fs::metadata(file).expect("there").mode() & 0o777, 0o600);
     }
+}
+
+/// As many as may wait for a database that is away. All in one statement would take longer than a statement may.
+#[tokio::test]
+async fn a_long_journal_goes_into_postgres_some_rows_at_a_time() {
+    const ROWS: usize = 16 * 1024;
+    let Some(server) = Postgres::shared("a_long_journal").await else { return };
+    let url = server.new_database().await;
+    let store = PostgresStore::open(&Address::parse(&url).expect("a URL")).await.expect("opens");
+    let folder = tempfile::tempdir().expect("a folder");
+    let beside = folder.path().join("journal");
+    let open =
+        async || UsageJournal::open(&beside, &store).await.expect("opens").expect("nobody else has it");
+    let journal = open().await;
+    for number in 0..ROWS {
+        journal.keep(&row(&format!("req_{number}"))).expect("kept");
+    }
+    drop(journal);
+    open().await;
+    let mut connection = sqlx::PgConnection::connect(&url).await.expect("connects");
+    let counts = "SELECT count(*), count(DISTINCT xmin::text) FROM usage";
+    let (rows, transactions): (i64, i64) =
+        sqlx::query_as(counts).fetch_one(&mut connection).await.expect("counted");
+    assert_eq!((rows, transactions), (ROWS as i64, (ROWS / 256) as i64));
+    assert_eq!(UsageJournal::files(&beside).map(|file| length(&file)), [0, 0]);
 }

@@ -9,7 +9,7 @@ use std::{
 use keyferry_core::clock::{Clock, SystemClock};
 use keyferry_kms::vault::is_open_to_others;
 
-use super::{super::runtime, check::Check};
+use super::{super::runtime, check::Check, journal};
 use crate::{
     config::{Bind, Config, ConfigError, MasterSecret, RootConfig},
     harden::Grants,
@@ -38,6 +38,7 @@ pub(super) fn look(config: Result<Config, ConfigError>) -> anyhow::Result<Vec<Ch
         clock(config.storage.file()),
     ];
     checks.extend(config.storage.file().map(database_files));
+    checks.extend(journal::look(&config.journal));
     checks.extend(root_secrets(&config));
     checks.extend(sockets(&config));
     checks.extend(certificates(&config));
@@ -54,11 +55,11 @@ fn environment(config: &Config) -> Check {
 }
 
 /// Whether others than the owner may do anything with it.
-fn open_to_others(meta: &Metadata) -> bool {
+pub(super) fn open_to_others(meta: &Metadata) -> bool {
     meta.mode() & 0o077 != 0
 }
 
-fn shown(path: &Path, meta: &Metadata) -> String {
+pub(super) fn shown(path: &Path, meta: &Metadata) -> String {
     format!("{} has mode {:04o}", path.display(), meta.mode() & 0o7777)
 }
 

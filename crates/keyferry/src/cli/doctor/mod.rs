@@ -3,6 +3,7 @@
 
 mod check;
 mod deployment;
+mod journal;
 mod machine;
 mod process;
 mod trial;

@@ -78,6 +78,16 @@ fn what_does_not_hold_is_named_and_ends_with_1() {
         assert!(check(&said, name)["advice"].as_str().is_some_and(|advice| advice.contains("chmod 600")));
         mode(file, 0o600);
     }
+    let journal = home.path().join("data/keyferry.db-usage-2");
+    assert_eq!(status(&ask(&mut home.keyferry(&["doctor"])).0, "usage_journal"), "ok");
+    fs::write(&journal, "a row\n").expect("a file");
+    let (said, code) = ask(&mut home.keyferry(&["doctor"]));
+    assert_eq!((status(&said, "usage_journal"), code), ("warn", Some(0)), "{said}");
+    mode("data/keyferry.db-usage-2", 0o644);
+    let (said, code) = ask(&mut home.keyferry(&["doctor"]));
+    assert_eq!((status(&said, "usage_journal"), code), ("no", Some(1)), "{said}");
+    fs::write(&journal, "").expect("a file");
+    mode("data/keyferry.db-usage-2", 0o600);
     mode("data", 0o755);
     let (said, code) = ask(&mut home.keyferry(&["doctor"]));
     assert_eq!((status(&said, "data_folder"), code), ("warn", Some(0)), "{said}");

@@ -57,6 +57,11 @@ impl Shared {
         self.stores(options, ", journal: true")
     }
 
+    /// The URL of the database.
+    pub fn database(&self) -> String {
+        self.database.clone()
+    }
+
     fn stores(&self, options: Options, more: &str) -> Options {
         options.yaml(&format!(
             "storage: {{url: \"{}\"{more}}}\ncounters: {{url: \"redis://127.0.0.1:{}/0\"}}\n\
