@@ -52,13 +52,16 @@ impl Serve {
         // What is granted must be there. And no thread may be there yet: it would stay outside.
         make_folder(&config)?;
         confine(&Grants::of_gateway(&config))?.log();
-        runtime()?.block_on(async {
+        logs::let_lines_wait();
+        let ended = runtime()?.block_on(async {
             let Started { running, new_operator_token } = start(config, around).await?;
             if let Some(token) = new_operator_token {
                 output::error_line(&format!("Operator token, shown this once: {}", String::from_utf8_lossy(token.expose())));
             }
             tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), listeners = ?running.addresses);
             Ok(running.until_signal().await?)
-        })
+        });
+        logs::flush();
+        ended
     }
 }

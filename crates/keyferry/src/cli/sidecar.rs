@@ -69,6 +69,7 @@ impl Sidecar {
         let path = std::path::absolute(&self.socket).context("--socket")?;
         let Socket { listener, place } = bind(&path, &policy, &SystemEntropy).context("--socket")?;
         confine(&Grants::of_sidecar(&path, port))?.log();
+        logs::let_lines_wait();
         let control = Control {
             gateway: self.gateway,
             token,
@@ -77,7 +78,7 @@ impl Sidecar {
             entropy: Arc::new(SystemEntropy),
         };
         let desk = Arc::new(Desk { policy, only: self.tenant, control });
-        runtime()?.block_on(async {
+        let ended = runtime()?.block_on(async {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::UnixListener::from_std(listener)?;
             let mut terminate = signal(SignalKind::terminate())?;
@@ -93,6 +94,8 @@ impl Sidecar {
             serve(listener, place, desk, stop).await;
             tracing::info!(event = "stopped");
             Ok(())
-        })
+        });
+        logs::flush();
+        ended
     }
 }

@@ -3,13 +3,21 @@
 //! Nothing here sees a header or a body, and the types that hold keys have no way to be printed.
 //! Events of other crates pass from `warn` on, at the level `trace` from `info` on.
 
-use std::{io::IsTerminal, panic};
+use std::{io::IsTerminal, os::fd::AsFd, panic, sync::OnceLock, time::Duration};
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, registry};
 
-use super::line::{Json, Now};
+use super::{
+    line::{Json, Now},
+    metrics,
+    sink::Sink,
+};
+
+static SINK: OnceLock<Sink> = OnceLock::new();
+/// How long the end waits for whoever reads the lines.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -35,8 +43,11 @@ pub enum LogLevel {
 
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(format: LogFormat, level: LogLevel) {
+    // Without a number for one more open file there is nobody to tell.
+    let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() else { return };
+    let sink = SINK.get_or_init(|| Sink::new(stderr.into(), tell_of_lost)).clone();
     let filter = filter(level);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(sink);
     let lines = match format {
         LogFormat::Json => lines.event_format(Json).boxed(),
         LogFormat::Text => {
@@ -45,6 +56,26 @@ pub fn start(format: LogFormat, level: LogLevel) {
     };
     let subscriber = registry().with(lines.with_filter(filter));
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// From now on lines wait where standard error is not read, and not those who have them. It may take a thread, which is confined if the
+/// process is by now.
+pub fn let_lines_wait() {
+    if let Some(sink) = SINK.get() {
+        sink.let_wait();
+    }
+}
+
+/// Waits for lines that are not out yet, for a second at most.
+pub fn flush() {
+    if let Some(sink) = SINK.get() {
+        sink.flush(PATIENCE);
+    }
+}
+
+fn tell_of_lost(lines: u64) {
+    metrics::log_lines_lost(lines);
+    tracing::warn!(event = "log_lines_lost", lines);
 }
 
 fn filter(level: LogLevel) -> Targets {

@@ -26,6 +26,7 @@ pub(super) const CONNECTIONS: &str = "keyferry_client_connections";
 pub(super) const UPSTREAM_CONNECTIONS: &str = "keyferry_upstream_connections_total";
 const EGRESS_DENIED: &str = "keyferry_egress_denied_total";
 pub(super) const USAGE_WAITING: &str = "keyferry_usage_rows_waiting";
+const LOG_LINES_LOST: &str = "keyferry_log_lines_lost_total";
 const KMS_CALLS: &str = "keyferry_kms_calls_total";
 const KMS_STATE: &str = "keyferry_kms_circuit_state";
 const PROVIDER_STATE: &str = "keyferry_provider_circuit_state";
@@ -80,6 +81,7 @@ fn describe() {
     );
     describe_counter!(EGRESS_DENIED, "Dials refused by the address guard, by provider.");
     describe_gauge!(USAGE_WAITING, "Usage rows that are not in the store yet.");
+    describe_counter!(LOG_LINES_LOST, "Log lines that were left out because nobody read those before them.");
     describe_counter!(KMS_CALLS, "Calls of a root, by root, operation and outcome.");
     describe_gauge!(
         KMS_STATE,
@@ -228,4 +230,9 @@ fn number(state: BreakerState) -> f64 {
 /// So many usage rows wait for the store.
 pub fn usage_waiting(rows: usize) {
     series().inspect(|series| series.usage_waiting.set(rows as f64));
+}
+
+/// Lines of the log were left out, because nobody read those before them.
+pub fn log_lines_lost(lines: u64) {
+    counter!(LOG_LINES_LOST).increment(lines);
 }

@@ -5,5 +5,6 @@ pub mod logs;
 pub mod metrics;
 mod seldom;
 mod series;
+mod sink;
 
 pub use seldom::Seldom;

@@ -5,6 +5,7 @@ mod counters;
 mod disk;
 mod journal;
 mod load;
+mod log;
 mod losses;
 mod memory;
 mod storage;

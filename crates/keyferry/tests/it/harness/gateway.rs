@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
@@ -231,6 +231,20 @@ impl Gateway {
         self.dir().join("data/keyferry.db")
     }
 
+    /// Nobody reads what the process writes until this is dropped.
+    pub fn hold_log(&self) -> mpsc::Sender<()> {
+        let (hold, let_go) = mpsc::channel();
+        let (begins, begun) = mpsc::channel();
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || {
+            let _held = log.lock().expect("not poisoned");
+            begins.send(()).expect("somebody waits");
+            let _ = let_go.recv();
+        });
+        begun.recv().expect("it is held");
+        hold
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -359,6 +373,11 @@ impl Gateway {
             assert!(Instant::now() < deadline, "the gateway does not end: {}", self.log_end());
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Whether the process is no more.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
     }
 
     /// Asks the gateway to stop and waits until it has.

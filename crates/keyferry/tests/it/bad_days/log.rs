@@ -1,0 +1,53 @@
+//! Whoever reads the log does not.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Gateway, Options, Provider, a_key};
+
+/// Far more than a pipe holds.
+const REQUESTS: usize = 1000;
+
+/// A gateway, and who asks it.
+async fn asked(provider: &Provider) -> (Gateway, String) {
+    let rates = "rate_limits: {caller: unlimited, tenant: unlimited, tenant_provider: unlimited}";
+    let gateway = Gateway::start(Options::to(provider).yaml(rates).quiet()).await;
+    let tenant = gateway.tenant_with_key("openai", &a_key("key-")).await;
+    (gateway, tenant.caller_token)
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_no_request_up_and_is_whole_when_it_is_read_again() {
+    let provider = Provider::right().await;
+    let (gateway, token) = asked(&provider).await;
+    let held = gateway.hold_log();
+    for _ in 0..REQUESTS {
+        gateway.chat(&token).await.expect(200);
+    }
+    drop(held);
+    let begun = Instant::now();
+    while gateway.log().matches("\"event\":\"request_served\"").count() < REQUESTS {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", gateway.log_end());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for line in gateway.log().lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("a line is whole");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_whose_log_nobody_reads_ends_all_the_same() {
+    let provider = Provider::right().await;
+    let (mut gateway, token) = asked(&provider).await;
+    let held = gateway.hold_log();
+    for _ in 0..REQUESTS {
+        gateway.chat(&token).await.expect(200);
+    }
+    gateway.sigterm();
+    let begun = Instant::now();
+    while !gateway.has_ended() && begun.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let took = begun.elapsed();
+    drop(held);
+    assert!(gateway.wait().await.success() && took < Duration::from_secs(5), "it took {took:?}");
+}
