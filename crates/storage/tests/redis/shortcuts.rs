@@ -116,6 +116,8 @@ fn while_the_first_connection_is_away_nothing_is_counted_and_there_are_no_others
     stage.worker.block_on(async {
         away(stage.counters.ping()).await;
         assert_eq!(there[1].asked(), before);
+        // Here it hears that there is no first one, and gives its own up.
+        sleep(Duration::from_millis(50)).await;
         stage.way.wait_for(0);
         stage.way.turn_to(&server);
         soon(|| stage.counters.ping()).await;

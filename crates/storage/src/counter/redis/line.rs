@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,7 @@ pub(super) struct Line {
     connection: MultiplexedConnection,
     pub(super) run_id: String,
     over: mpsc::Sender<Ended>,
+    given_up: AtomicBool,
     last_answer: Mutex<Instant>,
 }
 
@@ -92,7 +96,8 @@ impl Line {
         task.spawn(driver);
         let run_id = greeting::greet(&mut connection, dialler.address.db).await?;
         let (end, over) = mpsc::channel(1);
-        let line = Self { connection, run_id, over: end, last_answer: Mutex::new(Instant::now()) };
+        let (given_up, last_answer) = (AtomicBool::new(false), Mutex::new(Instant::now()));
+        let line = Self { connection, run_id, over: end, given_up, last_answer };
         Ok((line, Driver { task, over }))
     }
 
@@ -147,7 +152,13 @@ impl Line {
 
     /// Gives the connection up.
     pub(super) fn end(&self, why: Ended) {
+        self.given_up.store(true, Ordering::Relaxed);
         // If it is full, somebody said so before.
         let _ = self.over.try_send(why);
+    }
+
+    /// Whether it was: whoever looks after it may not have heard of that yet.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 }

@@ -1,8 +1,8 @@
 //! The way to the Redis as it is now: up, being made, or known to be down. It is made anew in the background. What is said of it here is
 //! said of the first connection, which decides; beside it there are [shortcuts](super::shortcut).
 //!
-//! Who asks while it is down is told so at once, and who asks while it hangs is told within the deadline. A question runs
-//! in a task of its own: when its caller goes away, it is still waited for, so that so many are under way at most.
+//! Who asks while it is down is told so at once, and who asks while it hangs is told within the deadline. When its caller goes away, a question is
+//! still [waited](super::waited) for, so that so many are under way at most.
 
 use std::{
     convert::Infallible,
@@ -26,6 +26,7 @@ use super::{
     line::{Driver, Ended, Line, Silence},
     script::{Answer, Call},
     shortcut::{Shortcut, Shortcuts},
+    waited::Waited,
 };
 
 /// What a question may take, with everything that is done for it.
@@ -51,7 +52,7 @@ struct Shared {
     dialler: Arc<Dialler>,
     state: watch::Sender<State>,
     generation: Mutex<Generation>,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -89,7 +90,7 @@ impl Link {
             dialler,
             state,
             generation: Mutex::new(generation),
-            in_flight: Semaphore::new(IN_FLIGHT),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
         });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&shared), driver));
@@ -102,11 +103,8 @@ impl Link {
 
     /// Puts questions in one round trip, and again those that the server could not understand yet.
     pub(super) async fn ask(&self, calls: Vec<Call>) -> Result<Vec<Answer>, CountersAway> {
-        let shared = Arc::clone(&self.shared);
         let shortcut = self.shortcuts.here();
-        let deadline = Instant::now() + DEADLINE;
-        let asking = tokio::spawn(async move { shared.ask(&calls, shortcut, deadline).await });
-        asking.await.unwrap_or_else(|_| Err(away("the gateway is ending")))
+        self.shared.ask(&calls, shortcut, Instant::now() + DEADLINE).await
     }
 }
 
@@ -205,15 +203,15 @@ impl Shared {
         mut shortcut: Option<Arc<Shortcut>>,
         deadline: Instant,
     ) -> Result<Vec<Answer>, CountersAway> {
-        let waiting = timeout_at(deadline, self.in_flight.acquire()).await;
-        let Ok(Ok(_under_way)) = waiting else { return Err(away("too many questions are under way")) };
+        let waiting = timeout_at(deadline, Arc::clone(&self.in_flight).acquire_owned()).await;
+        let Ok(Ok(mut under_way)) = waiting else { return Err(away("too many questions are under way")) };
         let mut answers: Vec<Option<Answer>> = calls.iter().map(|_| None).collect();
         let mut by_hash = true;
         for _ in 0..ROUNDS {
             let first = self.line(deadline).await?;
             // What the server does not know is settled on the first connection, and asked there again.
             let shorter = shortcut.take().and_then(|shortcut| shortcut.to_the_same(&first));
-            let line = shorter.as_ref().unwrap_or(&first);
+            let line = shorter.unwrap_or_else(|| Arc::clone(&first));
             let generation = self.generation().id;
             let mut pipeline = Pipeline::new();
             let open = || answers.iter().enumerate().filter(|(_, answer)| answer.is_none());
@@ -221,7 +219,11 @@ impl Shared {
                 pipeline.add_command(calls[at].command(&generation, by_hash));
             }
             let asked: Vec<usize> = open().map(|(at, _)| at).collect();
-            let values = line.ask(&pipeline, deadline).await.map_err(|silence| match silence {
+            let asking = Arc::clone(&line);
+            let asked_there = Waited::new(async move { (asking.ask(&pipeline, deadline).await, under_way) });
+            let values;
+            (values, under_way) = asked_there.await;
+            let values = values.map_err(|silence| match silence {
                 Silence::Broke => away("the connection broke"),
                 Silence::Late => away("it did not answer in time"),
             })?;
@@ -230,7 +232,7 @@ impl Shared {
             }
             let mut is_other = false;
             for (at, value) in asked.into_iter().zip(values) {
-                match heard(value, &[line, &first])? {
+                match heard(value, &[&line, &first])? {
                     Heard::Answer(answer) => answers[at] = Some(answer),
                     Heard::NoScript => by_hash = false,
                     Heard::OtherGeneration => is_other = true,

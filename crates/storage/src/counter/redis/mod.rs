@@ -16,6 +16,7 @@ mod link;
 mod plan;
 mod script;
 mod shortcut;
+mod waited;
 
 use std::path::Path;
 
@@ -145,7 +146,7 @@ impl Counters for RedisCounters {
             let call = Call::of(&SCRIPTS.settle, keys).text(time.as_str());
             let call = call.text(one.id.as_str()).text(plan::asks(once)).number(known_for);
             one.spent.iter().fold(call, |call, (span, spent)| {
-                call.shown(span.number()).number(spent.micro_usd).number(spent.version)
+                call.integer(span.number()).number(spent.micro_usd).number(spent.version)
             })
         };
         self.all(settled.iter().map(settling).collect(), "settled").await
@@ -168,7 +169,7 @@ impl Counters for RedisCounters {
         now: Timestamp,
     ) -> Result<Standing, CountersAway> {
         let call = Call::of(&SCRIPTS.standing, plan::account(tenant));
-        let answer = self.one(call.text(self.time(now)).shown(span.number())).await?;
+        let answer = self.one(call.text(self.time(now)).integer(span.number())).await?;
         let held = answer.number(1).filter(|_| answer.word() == "standing").ok_or_else(garbage)?;
         let spent = match (answer.text(2), answer.number(2), answer.number(3)) {
             (Some(""), ..) => None,

@@ -1,9 +1,6 @@
 //! A plan as the script for admissions reads it, and the script's answer as a decision.
 
-use std::{
-    borrow::Cow,
-    fmt::{self, Display, Formatter},
-};
+use std::borrow::Cow;
 
 use data_encoding::HEXLOWER;
 use keyferry_core::{
@@ -16,7 +13,7 @@ use keyferry_core::{
 use super::{
     super::left_in_bucket,
     link::{away, garbage},
-    script::{Answer, Call, SCRIPTS},
+    script::{Answer, Call, SCRIPTS, Word},
 };
 
 /// A key of a tenant. What stands in braces decides where a cluster keeps it: all of a tenant's in one place.
@@ -27,9 +24,11 @@ pub(super) struct Key<'a> {
     of: Cow<'a, str>,
 }
 
-impl Display for Key<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "kf:{{{}}}:{}{}", self.tenant, self.name, self.of)
+impl Word for Key<'_> {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        for part in ["kf:{", self.tenant.as_str(), "}:", self.name, &self.of] {
+            part.put(bytes);
+        }
     }
 }
 
@@ -77,7 +76,7 @@ pub(super) fn call(plan: &Plan<'_>, now: &str) -> Call {
     };
     let reserve = plan.take.as_ref().and_then(|take| take.reserve.as_ref());
     let call = call.keys(reserve.map(|reserve| once_key(tenant, reserve.hold.once)));
-    let call = call.text(now).shown(plan.epoch.0);
+    let call = call.text(now).integer(plan.epoch.0);
     take_args(claim_args(call, plan), plan.take.as_ref())
 }
 
@@ -85,7 +84,7 @@ fn claim_args(call: Call, plan: &Plan<'_>) -> Call {
     let Some(Claim { key, until }) = plan.claim else { return call.text("").text("").text("") };
     let lasts = until.millis().saturating_sub(plan.now.millis());
     let positive = |millis: i64| u64::try_from(millis).unwrap_or(0);
-    call.text(key).number(positive(until.millis())).number(positive(lasts))
+    call.bytes(&key).number(positive(until.millis())).number(positive(lasts))
 }
 
 fn take_args(call: Call, take: Option<&Take<'_>>) -> Call {
@@ -112,7 +111,7 @@ pub(super) fn rate_args(call: Call, rate: Rate) -> Call {
 pub(super) fn reserve_args(call: Call, reserve: &Reserve<'_>) -> Call {
     let hold = &reserve.hold;
     let call = call.text(hold.id.as_str()).number(hold.micro_usd).number(hold.ttl_ms);
-    let call = call.shown(reserve.span.number()).number(reserve.limit);
+    let call = call.integer(reserve.span.number()).number(reserve.limit);
     let call = match reserve.spent {
         Some(Spent { micro_usd, version }) => call.number(micro_usd).number(version),
         None => call.text("").text(""),

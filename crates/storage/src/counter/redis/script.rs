@@ -1,7 +1,8 @@
 //! The scripts: each is one step that nothing comes between, sent by its hash and as a whole to a server that lost it.
 
-use std::{fmt::Display, io::Write, sync::LazyLock};
+use std::sync::LazyLock;
 
+use itoa::{Buffer, Integer};
 use redis::{Cmd, Value};
 
 /// A script that begins with the check of the generation.
@@ -85,42 +86,77 @@ pub(super) struct Call {
     keys: usize,
 }
 
+/// What a script is told: a key or an argument.
+pub(super) trait Word {
+    /// Adds its bytes.
+    fn put(&self, bytes: &mut Vec<u8>);
+}
+
+impl Word for [u8] {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self);
+    }
+}
+
+impl Word for str {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.as_bytes().put(bytes);
+    }
+}
+
+impl Word for String {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.as_str().put(bytes);
+    }
+}
+
+impl<W: Word + ?Sized> Word for &W {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        (**self).put(bytes);
+    }
+}
+
 /// What most calls have room in: words, and their bytes.
 const USUAL_WORDS: usize = 32;
 const USUAL_BYTES: usize = 512;
 
 impl Call {
-    pub(super) fn of(script: &'static Script, keys: impl IntoIterator<Item = impl Display>) -> Self {
+    pub(super) fn of(script: &'static Script, keys: impl IntoIterator<Item = impl Word>) -> Self {
         let (bytes, ends) = (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_WORDS));
         Self { script, bytes, ends, keys: 0 }.keys(keys)
     }
 
     /// More keys. All come before the first argument.
-    pub(super) fn keys(self, keys: impl IntoIterator<Item = impl Display>) -> Self {
-        keys.into_iter().fold(self, |call, key| {
-            let mut call = call.shown(key);
-            call.keys += 1;
-            call
-        })
-    }
-
-    pub(super) fn text(mut self, text: impl AsRef<[u8]>) -> Self {
-        self.bytes.extend_from_slice(text.as_ref());
-        self.ends.push(self.bytes.len());
+    pub(super) fn keys(mut self, keys: impl IntoIterator<Item = impl Word>) -> Self {
+        for key in keys {
+            self = self.word(key);
+            self.keys += 1;
+        }
         self
     }
 
-    /// As it is written.
-    pub(super) fn shown(mut self, value: impl Display) -> Self {
-        // Nothing that is written into memory fails.
-        let _ = write!(self.bytes, "{value}");
-        self.ends.push(self.bytes.len());
-        self
+    pub(super) fn text(self, text: impl AsRef<str>) -> Self {
+        self.word(text.as_ref())
+    }
+
+    pub(super) fn bytes(self, bytes: &[u8]) -> Self {
+        self.word(bytes)
+    }
+
+    /// As it is.
+    pub(super) fn integer(self, integer: impl Integer) -> Self {
+        self.word(Buffer::new().format(integer))
     }
 
     /// A number. What is too large for the scripts is as large as they can count.
     pub(super) fn number(self, number: u64) -> Self {
-        self.shown(number.min(MOST))
+        self.integer(number.min(MOST))
+    }
+
+    fn word(mut self, word: impl Word) -> Self {
+        word.put(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+        self
     }
 
     /// `by_hash`, or with the script itself.

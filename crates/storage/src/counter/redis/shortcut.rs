@@ -120,6 +120,9 @@ impl Shortcut {
     /// A connection to the same server. One that leads to another server is given up.
     pub(super) fn to_the_same(&self, first: &Line) -> Option<Arc<Line>> {
         let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        if line.is_given_up() {
+            return None;
+        }
         if line.run_id == first.run_id {
             return Some(line);
         }
