@@ -19,6 +19,10 @@ use crate::{
 
 /// The name under which the life of the counters is remembered that the store was last served with.
 const GENERATION_SETTING: &str = "counters_generation";
+/// What that begins with where counters were in memory, since a time.
+const MEMORY: &str = "memory:";
+/// What is known where nothing is, and counters may have been anywhere.
+const UNKNOWN: &str = "unknown:0";
 
 /// Why there are no counters.
 #[derive(Debug, thiserror::Error)]
@@ -47,14 +51,15 @@ pub async fn open(
         config::Counters::Redis { address, ca } => (address, ca),
         config::Counters::Memory => {
             // A Redis that was used before does not know what is used from now on.
-            if known.is_some() {
-                store.put_setting(GENERATION_SETTING, None, lost(clock)).await?;
+            if known.is_some_and(|known| !known.starts_with(MEMORY)) {
+                let since = format!("{MEMORY}{}", clock.now().millis());
+                store.put_setting(GENERATION_SETTING, Some(since.as_bytes()), lost(clock)).await?;
             }
             let lost_at = may_have_been.then(|| clock.now());
             return Ok(Arc::new(lost_at.map_or_else(MemoryCounters::default, MemoryCounters::after_a_loss)));
         }
     };
-    let earlier = known.as_deref().or_else(|| may_have_been.then_some("unknown"));
+    let earlier = known.as_deref().or_else(|| may_have_been.then_some(UNKNOWN));
     let counters = RedisCounters::open(address, ca.as_deref(), earlier, RedisClock::Server).await?;
     remember(store, &counters, known.as_deref(), clock).await?;
     Ok(Arc::new(counters))

@@ -13,15 +13,18 @@ use data_encoding::HEXLOWER;
 use keyferry_core::port::store::{Store, StoreError};
 use keyferry_envelope::Entropy;
 use keyferry_storage::{JournalError, UsageJournal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
     config::{Journal, JournalPlace},
     gateway::Recorder,
+    start::StartError,
 };
 
 /// How often one that could not be opened is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long the start waits for the store to take what was left.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The name that a database has, so that no other one gets its rows when a configuration names another.
 const DATABASE_ID: &str = "database_id";
 /// What files begin with that are named after a database.
@@ -33,22 +36,23 @@ pub async fn open(
     store: &Arc<dyn Store>,
     recorder: &Recorder,
     entropy: &dyn Entropy,
-) -> Result<Option<impl Future<Output = ()> + Send + 'static>, JournalError> {
+) -> Result<Option<impl Future<Output = ()> + Send + 'static>, StartError> {
     let place = Place::of(journal, &**store, entropy).await?;
     if !place.is_kept && matches!(UsageJournal::is_left(&place.beside), Ok(false)) {
         return Ok(None);
     }
-    match UsageJournal::open(&place.beside, &**store).await {
-        Ok(Some(opened)) => {
+    match timeout(PATIENCE, UsageJournal::open(&place.beside, &**store)).await {
+        Ok(Ok(Some(opened))) => {
             place.keep(opened, recorder);
             return Ok(None);
         }
-        Ok(None) => tracing::info!(
+        Ok(Ok(None)) => tracing::info!(
             event = "usage_journal_taken",
             "another gateway has the journal: answers wait for the database"
         ),
-        Err(error @ JournalError::File(..)) if place.is_kept => return Err(error),
-        Err(error) => tell(&error),
+        Ok(Err(error @ JournalError::File(..))) if place.is_kept => return Err(error.into()),
+        Ok(Err(error)) => tell(&error.to_string()),
+        Err(_) => tell("the database has not taken what was left in it yet"),
     }
     Ok(Some(open_later(place, Arc::clone(store), recorder.clone())))
 }
@@ -57,19 +61,24 @@ pub async fn open(
 async fn open_later(place: Place, store: Arc<dyn Store>, recorder: Recorder) {
     let mut tick = interval(AGAIN);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = None;
     loop {
         tick.tick().await;
         match UsageJournal::open(&place.beside, &*store).await {
             Ok(Some(opened)) => return place.keep(opened, &recorder),
-            Ok(None) => {}
-            Err(error) => tell(&error),
+            Ok(None) => told = None,
+            Err(error) => {
+                let error = Some(error.to_string());
+                // What lasts is said once.
+                error.iter().filter(|_| told != error).for_each(|error| tell(error));
+                told = error;
+            }
         }
     }
 }
 
-fn tell(error: &JournalError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(event = "usage_journal_not_read", %error, cause);
+fn tell(error: &str) {
+    tracing::warn!(event = "usage_journal_not_read", error);
 }
 
 /// The journal of this gateway's database.
@@ -102,8 +111,7 @@ async fn id_of(store: &dyn Store, entropy: &dyn Entropy) -> Result<String, Store
     entropy.fill(&mut id);
     let id = store.init_setting(DATABASE_ID, HEXLOWER.encode(&id).as_bytes()).await?;
     // It becomes part of a path.
-    let is_one = id.len() == 16 && id.iter().all(u8::is_ascii_hexdigit);
-    let text = String::from_utf8(id).ok().filter(|_| is_one);
+    let text = String::from_utf8(id).ok().filter(|id| is_id(id.as_bytes()));
     let row = DATABASE_ID.to_owned();
     text.ok_or(StoreError::Inconsistent { table: "settings", column: "value", row })
 }
@@ -114,10 +122,19 @@ pub fn files(place: &JournalPlace) -> Vec<PathBuf> {
         JournalPlace::Beside(file) => UsageJournal::files(file).into(),
         JournalPlace::In(folder) => {
             let all = fs::read_dir(folder).into_iter().flatten().flatten();
-            let named = all.filter(|file| file.file_name().to_string_lossy().starts_with(PREFIX));
+            let named = all.filter(|file| is_named_after_a_database(&file.file_name().to_string_lossy()));
             named.map(|file| file.path()).collect()
         }
     }
+}
+
+fn is_named_after_a_database(name: &str) -> bool {
+    let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(id, of)| is_id(id.as_bytes()) && matches!(of, "usage-1" | "usage-2"))
+}
+
+fn is_id(text: &[u8]) -> bool {
+    text.len() == 16 && text.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Says that rows of other databases lie here. Whoever serves these with this folder stores them.

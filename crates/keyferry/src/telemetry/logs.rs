@@ -12,7 +12,7 @@ use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, regi
 use super::{
     line::{Json, Now},
     metrics,
-    sink::Sink,
+    sink::{Lost, Sink},
 };
 
 static SINK: OnceLock<Sink> = OnceLock::new();
@@ -45,7 +45,9 @@ pub enum LogLevel {
 pub fn start(format: LogFormat, level: LogLevel) {
     // Without a number for one more open file there is nobody to tell.
     let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() else { return };
-    let sink = SINK.get_or_init(|| Sink::new(stderr.into(), tell_of_lost)).clone();
+    let sink = SINK
+        .get_or_init(|| Sink::new(stderr, Lost { count: metrics::log_line_lost, tell: tell_of_lost }))
+        .clone();
     let filter = filter(level);
     let lines = fmt::layer().with_writer(sink);
     let lines = match format {
@@ -74,7 +76,6 @@ pub fn flush() {
 }
 
 fn tell_of_lost(lines: u64) {
-    metrics::log_lines_lost(lines);
     tracing::warn!(event = "log_lines_lost", lines);
 }
 

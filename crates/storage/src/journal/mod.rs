@@ -42,10 +42,10 @@ const LONGEST: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// One of its files.
-    #[error("the journal of usage rows, {0}")]
+    #[error("the journal of usage rows, {0}: {1}")]
     File(String, #[source] io::Error),
     /// The store did not take the rows that were left in it.
-    #[error("usage rows of the last run cannot be stored")]
+    #[error("usage rows of the last run cannot be stored: {0}")]
     Store(#[from] StoreError),
 }
 
@@ -201,11 +201,10 @@ impl UsageJournal {
     }
 }
 
-/// Stores rows, some at a time: what is stored need not be stored again when the next ones are not. Whoever starts beside a busy database is
-/// not turned away at once.
+/// Stores rows, some at a time, as long as the store takes some. Whoever starts beside a busy database is not turned away at once.
 async fn patiently(store: &dyn Store, rows: &[UsageRecord]) -> Result<(), StoreError> {
-    let until = Instant::now() + PATIENCE;
     for some in rows.chunks(AT_ONCE) {
+        let until = Instant::now() + PATIENCE;
         while let Err(error) = store.record_usage(some).await {
             if Instant::now() >= until {
                 return Err(error);

@@ -112,6 +112,12 @@ async fn no_other_database_gets_what_was_left() {
     gateway.restart().await;
     gateway.logged(&["usage_journal_of_another_database"]).await;
     assert!(hold_something(&gateway));
+    let mut doctor = gateway.command();
+    let said =
+        doctor.args(["doctor", "--json", "--config"]).arg(gateway.config()).output().expect("runs").stdout;
+    let said: serde_json::Value = serde_json::from_slice(&said).expect("JSON");
+    let checks = said["checks"].as_array().expect("checks");
+    assert!(checks.iter().any(|one| one["check"] == "usage_journal" && one["status"] == "warn"), "{said}");
     // Whoever comes back to it has them.
     gateway.kill();
     set(&gateway, &other, &own);

@@ -44,10 +44,10 @@ async fn a_gateway_whose_log_nobody_reads_ends_all_the_same() {
     }
     gateway.sigterm();
     let begun = Instant::now();
-    while !gateway.has_ended() && begun.elapsed() < Duration::from_secs(5) {
+    while !gateway.has_ended() && begun.elapsed() < Duration::from_secs(15) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let took = begun.elapsed();
     drop(held);
-    assert!(gateway.wait().await.success() && took < Duration::from_secs(5), "it took {took:?}");
+    assert!(gateway.wait().await.success() && took < Duration::from_secs(15), "it took {took:?}");
 }

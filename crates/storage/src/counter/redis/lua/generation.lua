@@ -4,12 +4,11 @@
 local kept = redis.call('HMGET', KEYS[1], 'run_id', 'since', 'lost', 'after')
 local run_id, since, lost, after = kept[1], kept[2], kept[3], kept[4]
 local known = ARGV[2]
--- When that one began: a run id, a colon, and microseconds. What is no generation is older than all.
-local begun = tonumber(string.match(known, ':(%d+)$') or '') or 0
 local is_current = run_id == ARGV[1] and since and lost
--- Somebody has counted elsewhere since: this server was left, and is the right one again. Where the clocks of two servers
--- differ, the one that was known may seem newer than the one that began after it.
-if is_current and begun > (tonumber(since) or 0) and known ~= after then
+-- Who knows counters of another place, or later ones of this, has counted there since: this server was left, and is the right one
+-- again. Unless this generation began after those. Clocks of two servers are not compared.
+local place, begun = string.match(known, '^(.*):(%d+)$')
+if is_current and place and known ~= after and (place ~= run_id or tonumber(begun) > (tonumber(since) or 0)) then
   is_current = false
 end
 -- Somebody remembers other counters than these: then they are no first ones.
