@@ -1,6 +1,6 @@
 //! Redis forgets, or is another one, without having been away for long.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use keyferry_storage_testing::redis::RedisServer;
 use tokio::time::{Instant, sleep};
@@ -11,7 +11,7 @@ use super::{
     load::{Kind, Load},
     timed,
 };
-use crate::harness::Shared;
+use crate::harness::{Gateway, Options, Provider, Shared};
 
 /// For so long after a loss no JWT is accepted, and a little.
 const QUARANTINE: Duration = Duration::from_secs(33);
@@ -72,4 +72,32 @@ async fn a_replica_is_promoted_and_whatever_it_has_counts_as_lost() {
     .await;
     let (reply, _) = timed(&scene.gateways[0].url(), &scene.paid.1, &chat()).await;
     reply.expect(200);
+}
+
+/// A Redis that lives on knows nothing of what was used while counters were in memory.
+#[tokio::test]
+async fn a_redis_that_counters_come_back_to_begins_anew() {
+    let test = "a_redis_that_counters_come_back_to_begins_anew";
+    let Some(redis) = RedisServer::on_a_port(test, &[]) else { return };
+    let generation = || redis.client(0).ask::<Vec<String>>("HMGET kf:generation since lost");
+    let provider = Provider::right().await;
+    let counters = format!("counters: {{url: 'redis://127.0.0.1:{}/0'}}", redis.port());
+    let mut gateway = Gateway::start(Options::to(&provider).yaml(&counters)).await;
+    // One that has seen a loss.
+    redis.client(0).ask::<()>("FLUSHALL");
+    gateway.tenant("acme").await;
+    let before = generation();
+    assert_eq!(before[1], "1");
+    gateway.restart().await;
+    assert_eq!(generation(), before, "a start is no loss");
+    let with_redis = fs::read_to_string(gateway.config()).expect("a file");
+    fs::write(gateway.config(), with_redis.replace(&counters, "counters: {url: memory}")).expect("written");
+    gateway.restart().await;
+    gateway.restart().await;
+    fs::write(gateway.config(), &with_redis).expect("written");
+    gateway.restart().await;
+    let after = generation();
+    assert!(after[0].len() == before[0].len() && after[0] > before[0], "{after:?} and {before:?}");
+    gateway.restart().await;
+    assert_eq!(generation(), after);
 }
