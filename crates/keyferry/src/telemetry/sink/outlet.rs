@@ -63,6 +63,7 @@ impl Outlet {
         let mut sent = 0;
         while sent < line.len() {
             match self.try_write(&line[sent..line.len().min(sent + PIECE)]) {
+                Ok(0) => break,
                 Ok(written) => sent += written,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -88,6 +89,8 @@ impl Outlet {
             let most = &lines[..lines.len().min(PIECE)];
             let whole = most.iter().rposition(|&byte| byte == b'\n').map_or(most.len(), |end| end + 1);
             match (&self.file).write(&most[..whole]) {
+                // As if nobody were there.
+                Ok(0) => return,
                 Ok(written) => lines = &lines[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Gateway, Options, Provider, a_key};
+use futures_util::future::join_all;
+
+use crate::harness::{Gateway, Options, Provider, a_key, request, until};
 
 /// Far more than a pipe holds.
 const REQUESTS: usize = 1000;
@@ -50,4 +52,34 @@ async fn a_gateway_whose_log_nobody_reads_ends_all_the_same() {
     let took = begun.elapsed();
     drop(held);
     assert!(gateway.wait().await.success() && took < Duration::from_secs(15), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn lines_that_find_no_room_to_wait_are_counted_and_the_log_says_how_many_there_were() {
+    let provider = Provider::right().await;
+    let gateway = Gateway::start(Options::to(&provider).quiet()).await;
+    let lost = async || {
+        let metrics = request("GET", &format!("{}/metrics", gateway.metrics_url()), &[], b"").await.text();
+        let line = metrics.lines().find(|line| line.starts_with("keyferry_log_lines_lost_total "));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    assert_eq!(lost().await, 0);
+    let held = gateway.hold_log();
+    let begun = Instant::now();
+    while lost().await == 0 {
+        // Each of them is refused, with a line.
+        join_all((0..100).map(|_| gateway.chat("kf_nobody"))).await;
+        assert!(begun.elapsed() < Duration::from_secs(60), "there is room for so many");
+    }
+    drop(held);
+    until("the log says it", || async {
+        gateway.log().contains("\"event\":\"log_lines_lost\"").then_some(())
+    })
+    .await;
+    let log = gateway.log();
+    let said = log.lines().filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line is whole");
+        (line["event"] == "log_lines_lost").then(|| line["lines"].as_u64().expect("a number"))
+    });
+    assert_eq!(said.sum::<u64>(), lost().await);
 }
