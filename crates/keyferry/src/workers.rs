@@ -20,6 +20,8 @@ use tokio::{
     sync::watch,
 };
 
+use crate::telemetry::logs;
+
 /// How long threads are waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// So much more than the one with the least a worker may have to do before what comes to it is given away.
@@ -71,11 +73,13 @@ impl Workers {
         let (running, told) = watch::channel(());
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 1..=count.get() {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime =
+                Builder::new_current_thread().enable_all().on_thread_park(logs::put_gathered).build()?;
             workers.push(Worker { runtime: runtime.handle().clone(), load: AtomicUsize::new(0) });
             let mut told = told.clone();
             let serve = move || {
                 NUMBER.set(number);
+                logs::gather();
                 // An error is the end.
                 while runtime.block_on(told.changed()).is_ok() {}
                 // Work that blocks is not waited for.

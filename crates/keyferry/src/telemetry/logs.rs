@@ -12,7 +12,7 @@ use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, regi
 use super::{
     line::{Json, Now},
     metrics,
-    sink::{Lost, Sink},
+    sink::{Lost, Sink, gather},
 };
 
 static SINK: OnceLock<Sink> = OnceLock::new();
@@ -46,7 +46,7 @@ pub fn start(format: LogFormat, level: LogLevel) {
     // Without a number for one more open file there is nobody to tell.
     let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() else { return };
     let sink = SINK
-        .get_or_init(|| Sink::new(stderr, Lost { count: metrics::log_line_lost, tell: tell_of_lost }))
+        .get_or_init(|| Sink::new(stderr, Lost { count: metrics::log_lines_lost, tell: tell_of_lost }))
         .clone();
     let filter = filter(level);
     let lines = fmt::layer().with_writer(sink);
@@ -66,6 +66,18 @@ pub fn let_lines_wait() {
     if let Some(sink) = SINK.get() {
         sink.let_wait();
     }
+}
+
+/// From now on lines of this thread wait until it calls [`put_gathered`], which it must before it sleeps.
+pub fn gather() {
+    if let Some(sink) = SINK.get() {
+        gather::begin(sink);
+    }
+}
+
+/// Lets out what this thread has gathered.
+pub fn put_gathered() {
+    gather::put();
 }
 
 /// Waits for lines that are not out yet, for a second at most.

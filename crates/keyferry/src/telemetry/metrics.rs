@@ -232,7 +232,7 @@ pub fn usage_waiting(rows: usize) {
     series().inspect(|series| series.usage_waiting.set(rows as f64));
 }
 
-/// A line of the log was left out, because nobody read those before it.
-pub fn log_line_lost() {
-    counter!(LOG_LINES_LOST).increment(1);
+/// Lines of the log were left out, because nobody read those before them.
+pub fn log_lines_lost(lines: u64) {
+    counter!(LOG_LINES_LOST).increment(lines);
 }

@@ -1,8 +1,10 @@
 //! Where log lines go: to somebody who may not keep up, such as a pipe that is not read for a while.
 //!
-//! A line is written by the thread that has it, as long as that has not to wait for the reader. If it had, the line waits instead, and a
+//! Lines are written by the thread that has them, as long as that has not to wait for the reader. If it had, they wait instead, and a
 //! thread of its own writes what waits. So no request waits for a reader; what finds no room is left out, and how much that was is said.
+//! A thread that serves [gathers](gather) what it has until it is about to sleep: to write each line by itself would wake the reader for each.
 
+pub(super) mod gather;
 mod outlet;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 use self::outlet::Outlet;
@@ -39,8 +42,8 @@ struct Shared {
 
 /// What is done about lines that found no room.
 pub(super) struct Lost {
-    /// Counts one, at once.
-    pub(super) count: fn(),
+    /// Counts some, at once.
+    pub(super) count: fn(u64),
     /// Puts a line that says how many there were since the last one.
     pub(super) tell: fn(u64),
 }
@@ -71,24 +74,25 @@ impl Sink {
         self.0.state().may_wait = true;
     }
 
-    /// Writes a line, or keeps it until it can be written.
-    fn put(&self, line: &[u8]) {
+    /// Writes lines, or keeps them until they can be written.
+    fn put(&self, lines: &[u8]) {
         let shared = &self.0;
         let mut state = shared.state();
         if shared.out.is_ready() || !state.may_wait {
-            return shared.out.write_all(line);
+            return shared.out.write_all(lines);
         }
-        let sent = if state.is_behind { 0 } else { shared.out.write_now(line) };
-        let rest = line.get(sent..).unwrap_or_default();
+        let sent = if state.is_behind { 0 } else { shared.out.write_now(lines) };
+        let rest = lines.get(sent..).unwrap_or_default();
         if rest.is_empty() {
             return;
         }
         let is_own = state.writer == Some(thread::current().id());
         // What follows a part that is out, and what is said of those that were lost, always has room.
         if sent == 0 && !is_own && state.taken + state.waiting.len() + rest.len() > ROOM {
-            state.lost += 1;
+            let lost = memchr::memchr_iter(b'\n', lines).count() as u64;
+            state.lost += lost;
             drop(state);
-            return (shared.lost.count)();
+            return (shared.lost.count)(lost);
         }
         if state.writer.is_none() {
             let writer = self.clone();
@@ -150,16 +154,29 @@ impl<'s> MakeWriter<'s> for Sink {
     type Writer = Line<'s>;
 
     fn make_writer(&'s self) -> Line<'s> {
-        Line(self)
+        Line { sink: self, is_urgent: false }
+    }
+
+    fn make_writer_for(&'s self, meta: &Metadata<'_>) -> Line<'s> {
+        Line { sink: self, is_urgent: *meta.level() <= Level::WARN }
     }
 }
 
 /// Takes one line, in one piece.
-pub(super) struct Line<'s>(&'s Sink);
+pub(super) struct Line<'s> {
+    sink: &'s Sink,
+    /// It is not gathered: what goes wrong may be the last thing there is to say.
+    is_urgent: bool,
+}
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.put(line);
+        if self.is_urgent {
+            gather::put();
+        }
+        if self.is_urgent || !gather::keeps(self.sink, line) {
+            self.sink.put(line);
+        }
         Ok(line.len())
     }
 

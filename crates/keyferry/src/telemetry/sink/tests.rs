@@ -13,7 +13,7 @@ use super::{outlet::Kind, *};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where no line may be lost.
-const NONE_LOST: Lost = Lost { count: || {}, tell: |_| {} };
+const NONE_LOST: Lost = Lost { count: |_| {}, tell: |_| {} };
 
 fn onto(out: impl Into<OwnedFd>) -> Sink {
     let sink = Sink::new(out.into(), NONE_LOST);
@@ -118,8 +118,8 @@ fn what_finds_no_room_is_left_out_whole_and_counted_at_once_and_said_when_there_
     static COUNTED: AtomicUsize = AtomicUsize::new(0);
     static TOLD: AtomicUsize = AtomicUsize::new(0);
     let lost = Lost {
-        count: || {
-            COUNTED.fetch_add(1, Ordering::SeqCst);
+        count: |lost| {
+            COUNTED.fetch_add(lost as usize, Ordering::SeqCst);
         },
         tell: |lost| {
             TOLD.fetch_add(lost as usize, Ordering::SeqCst);
@@ -151,4 +151,42 @@ fn nobody_at_the_other_end_is_no_trouble() {
     let (sink, read) = onto_a_pipe();
     drop(read);
     put_many(&sink, 4000);
+}
+
+fn write(sink: &Sink, line: &str) {
+    sink.make_writer().write_all(line.as_bytes()).expect("taken");
+}
+
+/// What has come so far.
+fn come_so_far(read: &PipeReader) -> usize {
+    rustix::io::ioctl_fionread(read).expect("a number") as usize
+}
+
+#[test]
+fn a_thread_that_gathers_writes_its_lines_together_when_it_sleeps_or_has_many_or_ends() {
+    let (sink, read) = onto_a_pipe();
+    let gathering = sink.clone();
+    let (told, (sleeps, has_many)) = (read.try_clone().expect("a handle"), (200 * 10, 200 * 20));
+    let thread = thread::spawn(move || {
+        gather::begin(&gathering);
+        let line = format!("{}\n", "x".repeat(199));
+        (0..10).for_each(|_| write(&gathering, &line));
+        assert_eq!(come_so_far(&told), 0);
+        gather::put();
+        assert_eq!(come_so_far(&told), sleeps);
+        (0..21).for_each(|_| write(&gathering, &line));
+        assert_eq!(come_so_far(&told), sleeps + has_many, "so much at once");
+        // One that is longer than all that is behind those before it.
+        write(&gathering, &format!("{}\n", "y".repeat(5000)));
+        assert_eq!(come_so_far(&told), sleeps + has_many + 200 + 5001);
+        write(&gathering, &line);
+        // What is urgent takes what was before it along.
+        Line { sink: &gathering, is_urgent: true }.write_all(b"urgent\n").expect("taken");
+        assert_eq!(come_so_far(&told), 200 * 32 + 5001 + 7);
+        write(&gathering, &line);
+    });
+    thread.join().expect("no panic");
+    assert_eq!(come_so_far(&read), 200 * 33 + 5001 + 7, "it has ended");
+    write(&sink, "at once\n");
+    assert_eq!(come_so_far(&read), 200 * 33 + 5001 + 15);
 }
