@@ -2,6 +2,7 @@
 //! none is kept any more.
 
 use std::{
+    error::Error as _,
     fs,
     future::Future,
     path::{Path, PathBuf},
@@ -51,7 +52,7 @@ pub async fn open(
             "another gateway has the journal: answers wait for the database"
         ),
         Ok(Err(error @ JournalError::File(..))) if place.is_kept => return Err(error.into()),
-        Ok(Err(error)) => tell(&error.to_string()),
+        Ok(Err(error)) => tell(&with_cause(&error)),
         Err(_) => tell("the database has not taken what was left in it yet"),
     }
     Ok(Some(open_later(place, Arc::clone(store), recorder.clone())))
@@ -68,13 +69,19 @@ async fn open_later(place: Place, store: Arc<dyn Store>, recorder: Recorder) {
             Ok(Some(opened)) => return place.keep(opened, &recorder),
             Ok(None) => told = None,
             Err(error) => {
-                let error = Some(error.to_string());
+                let error = with_cause(&error);
                 // What lasts is said once.
-                error.iter().filter(|_| told != error).for_each(|error| tell(error));
-                told = error;
+                if told.as_ref() != Some(&error) {
+                    tell(&error);
+                }
+                told = Some(error);
             }
         }
     }
+}
+
+fn with_cause(error: &JournalError) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn tell(error: &str) {

@@ -42,10 +42,10 @@ const LONGEST: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// One of its files.
-    #[error("the journal of usage rows, {0}: {1}")]
+    #[error("the journal of usage rows, {0}")]
     File(String, #[source] io::Error),
     /// The store did not take the rows that were left in it.
-    #[error("usage rows of the last run cannot be stored: {0}")]
+    #[error("usage rows of the last run cannot be stored")]
     Store(#[from] StoreError),
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -146,8 +147,13 @@ async fn a_journal_that_cannot_be_written_stops_the_start_if_one_is_asked_for() 
     let file = files(&gateway).swap_remove(0);
     fs::remove_file(&file).expect("there");
     fs::create_dir(&file).expect("made");
-    let mut serving =
-        gateway.command().args(["serve", "--config"]).arg(gateway.config()).spawn().expect("runs");
+    let mut command = gateway.command();
+    let mut serving = command
+        .args(["serve", "--config"])
+        .arg(gateway.config())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
     let begun = Instant::now();
     let ended = loop {
         match serving.try_wait().expect("a child") {
@@ -160,6 +166,9 @@ async fn a_journal_that_cannot_be_written_stops_the_start_if_one_is_asked_for() 
         }
     };
     assert_eq!(ended.code(), Some(1));
+    let said = String::from_utf8(serving.wait_with_output().expect("it has ended").stderr).expect("text");
+    let name = file.file_name().expect("a name").to_str().expect("text");
+    assert!(said.contains(name) && said.matches("Is a directory").count() == 1, "{said}");
     set(&gateway, "journal: true", "journal: false");
     gateway.restart().await;
     gateway.chat(&tenant.caller_token).await.expect(200);
